@@ -71,6 +71,7 @@ def backup(value: Backup) -> JSON:
     """A backup."""
     facts = {_BACKUP_NAMES.get(name, name): getattr(value, name) for name in (*_BACKUP, *_BACKUP_TOO)}
     times = {"created_at": value.created_at.isoformat(), "verified_at": _time(value.verified_at)}
+    facts["only_tables"] = list(value.tables_held) or None
     return {"backup": value.id, **facts, "kept": value.pinned_reason, **times, "good": value.is_verified}
 
 

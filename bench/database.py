@@ -42,6 +42,13 @@ ALTER TABLE accounts ADD PRIMARY KEY (aid);
 CREATE INDEX assignments_person_starts ON assignments (person_id, starts_at);
 CREATE INDEX assignments_block ON assignments (block_id)
 """
+_SMALL = """
+DO $$ BEGIN FOR i IN 1..124 LOOP
+  EXECUTE format('CREATE TABLE t%s (id int PRIMARY KEY, a text, b timestamptz DEFAULT ''2025-01-01'')', i);
+  EXECUTE format('INSERT INTO t%s SELECT j, repeat(md5(j::text), 2) FROM generate_series(1, 900) j', i);
+  EXECUTE format('CREATE INDEX ON t%s (a)', i);
+END LOOP; END $$
+"""
 _MEGABYTES = 50.6  # of SQL that the demo's rows are at scale 1
 _TABLES = 124
 # What the demo lacks beside a real scheduler: the many small tables.
@@ -82,3 +89,10 @@ def build_scheduler(url: str, megabytes: float) -> None:
         connection.execute(_MORE % (_TABLES - (counted[0] if counted else 0)))
         connection.execute("VACUUM ANALYZE")
         connection.execute("CHECKPOINT")
+
+
+def build_small(url: str) -> None:
+    """Add 124 tables, 10 MB of SQL, which stand beside what is measured."""
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(_SMALL)
+        connection.execute("VACUUM ANALYZE")

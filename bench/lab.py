@@ -86,7 +86,7 @@ class Row:
 
     def to_json(self) -> dict[str, Any]:
         """For the file of results."""
-        cost = {name: round(value, 3) for name, value in asdict(self.cost).items() if isinstance(value, float)}
+        cost = {name: round(value, 3) for name, value in asdict(self.cost).items() if name != "said"}
         return {"size": self.size, "what": self.what, "ours": self.ours, "file_mb": round(self.file_mb, 3), **cost}
 
     @classmethod

@@ -87,16 +87,24 @@ def _growth(lab: Lab) -> Iterator[Row]:
         url = lab.database("part")
         build(url, lab.scale * LARGE * part)
         megabytes = round(1240 * lab.scale * LARGE * part)
-        made = [creation(lab, "part", "zstd"), pg_dump(url, lab.folder / "stock.sql")]
-        yield from lab.compare(GROWN_CREATE, megabytes, made)
+        contenders = [creation(lab, "part", "zstd"), pg_dump(url, lab.folder / "stock.sql")]
+        yield from lab.compare(GROWN_CREATE, megabytes, contenders)
         yield from lab.compare(GROWN_REPLACE, megabytes, replacing(lab, lab.site("part", BACKUP_COMPRESSION="zstd")))
     lab.drop("part", "copy")
 
 
 def creation(lab: Lab, database: str, codec: str) -> Contender:
-    """`create` into a folder without backups."""
+    """`create daily`, which replaces the day's earlier backup, so that there is always one; the first is made here."""
     site = lab.site(database, f"{database}-{codec}", BACKUP_COMPRESSION=codec, BACKUP_JOBS=str(lab.jobs))
-    return site.ours(f"create, {codec}", "create", before=site.forget, makes=site.tree)
+    contender = site.ours(f"create, {codec}", "create", "daily", makes=site.tree / "daily")
+    made(lab, contender)
+    return contender
+
+
+def made(lab: Lab, *contenders: Contender) -> None:
+    """Run each once, without measuring."""
+    for _ in lab.compare("(made)", 0, contenders, runs=1):
+        pass
 
 
 def replacing(lab: Lab, site: Site, *, live: bool = False) -> Iterator[Contender]:
@@ -107,9 +115,7 @@ def replacing(lab: Lab, site: Site, *, live: bool = False) -> Iterator[Contender
         site: of the database, whose backup is made here; the file stock.sql is its dump by pg_dump.
         live: whether the database itself is replaced too, for which a safety backup is made besides.
     """
-    made = [site.ours("-", "create", before=site.forget), pg_dump(site.url, lab.folder / "stock.sql")]
-    for _ in lab.compare("(made)", 0, made, runs=1):
-        pass
+    made(lab, site.ours("create", "create"), pg_dump(site.url, lab.folder / "stock.sql"))
     replace = ["restore", "latest-manual", "--mode", "replace", "--confirm"]
 
     def gone() -> None:

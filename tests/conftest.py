@@ -36,6 +36,7 @@ pytest_plugins = [
     "tests.fix_compose",
     "tests.fix_postgres",
     "tests.fix_broker",
+    "tests.fix_catalog",
     "tests.fix_celery",
     "tests.fix_service",
     "tests.fix_two_servers",
@@ -81,4 +82,5 @@ def pytest_collection_finish() -> None:
     """What was imported and collected stays: looked through again and again for what may go, it costs a tenth."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(10_000)
     gc.enable()

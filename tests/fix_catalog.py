@@ -1,17 +1,66 @@
-"""A catalog that is open: what a test wants, where the service opens its own at the first use."""
+"""A catalog that is open, as the service opens its own at the first use; and what new catalogs of tests are made of."""
 
 from __future__ import annotations
 
+import sqlite3
 import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
+from urllib.parse import unquote
 
-from sqlalchemy import text
+import pytest
+from sqlalchemy import Engine, text
 
-from app.catalog.engine import make_engine, parse_url
+from app.catalog.engine import BUSY_SECONDS, make_engine, parse_url
 from app.catalog.lazy import LEASE, lazy_engine
+from app.catalog.migrations import bring_to_head
 from app.catalog.restore_store import SqlRestores
 from app.catalog.store import SqlCatalog, lazy_catalog
+
+
+@pytest.fixture(scope="session", autouse=True)
+def migrated_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The migrations of a new SQLite catalog run once in a process of tests, and not once in a test.
+
+    A new file gets the tables that they made. What is no empty SQLite file, migrates as always.
+    """
+    pattern = tmp_path_factory.mktemp("migrated") / "catalog.db"
+    open_catalog(f"sqlite:///{pattern}")
+    with closing(sqlite3.connect(pattern)) as connection:
+        statements = [line for line in connection.iterdump() if line not in {"BEGIN TRANSACTION;", "COMMIT;"}]
+
+    def bring(engine: Engine) -> None:
+        if engine.dialect.name == "sqlite":
+            with suppress(OSError, sqlite3.Error):  # the migrations say what is wrong
+                _make_tables(Path(unquote(str(engine.url.database)).removeprefix("file:")), statements)
+        bring_to_head(engine)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.catalog.engine.bring_to_head", bring)
+        yield
+
+
+@pytest.fixture(scope="module")
+def every_migration_runs() -> Iterator[None]:
+    """For a module that is about the migrations."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("app.catalog.engine.bring_to_head", bring_to_head)
+        yield
+
+
+def _make_tables(file: Path, statements: Sequence[str]) -> None:
+    if file.stat().st_size:
+        return
+    with closing(sqlite3.connect(file, timeout=BUSY_SECONDS, isolation_level=None)) as connection:
+        connection.execute("PRAGMA journal_mode = WAL")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute("BEGIN IMMEDIATE")
+        if not connection.execute("SELECT 1 FROM sqlite_master").fetchone():
+            for statement in statements:
+                connection.execute(statement)
+        connection.execute("COMMIT")
 
 
 def open_catalog(url: str, *, lease: timedelta = LEASE) -> SqlCatalog:

@@ -19,7 +19,7 @@ from app.operations.restore.job import RestoreOutcome
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.run import restore
 from app.operations.service import SILENT, Progress, Service
-from tests.fix_postgres import TestDatabase, copy_of_all_tables
+from tests.fix_postgres import TestDatabase, copy_of_all_tables, run_on_server
 from tests.fix_prepared import Kept, drop_databases, kept  # noqa: F401 -- tests take what they drop by from here too
 from tests.fix_service import Site
 
@@ -80,8 +80,7 @@ class Damaged:
 
 def query(server: EmbeddedPostgres, statement: str, *params: object) -> list[tuple[Any, ...]]:
     """The rows of one statement in the server's own database."""
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        return connection.execute(statement.encode(), params or None).fetchall()
+    return run_on_server(server.url(), statement, params=params)
 
 
 def execute(server: EmbeddedPostgres, statement: str) -> None:

@@ -5,7 +5,7 @@ import shutil
 import subprocess
 import tempfile
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, ClassVar
@@ -85,7 +85,47 @@ def server_folder() -> Iterator[Path]:
 def postgres_server() -> Iterator[EmbeddedPostgres]:
     """The server that all tests share: not to be stopped, nor its settings or roles changed for good."""
     with open_folder() as folder, FilledPostgres(folder / "postgres", fast=True) as server:
+        url = server.url()
+        _kept_connections[url] = _connected(url)
         yield server
+        _kept_connections.pop(url).close()
+
+
+# Of the shared server, to its own database: connecting anew costs a test more than what it runs there.
+_kept_connections: dict[str, psycopg.Connection[tuple[Any, ...]]] = {}
+
+
+def run_on_server(url: str, *statements: sql.Composable | str, params: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    """Run statements, each in its own transaction, in the database `postgres` of a server; the rows of the last."""
+    shared = f"{url.rpartition('/')[0]}/postgres"
+    if shared not in _kept_connections:
+        with _connected(url) as connection:
+            return _run_all(connection, statements, params)
+    if _kept_connections[shared].closed:  # a test may end all sessions
+        _kept_connections[shared] = _connected(shared)
+    try:
+        return _run_all(_kept_connections[shared], statements, params)
+    except psycopg.OperationalError:
+        if not _kept_connections[shared].closed:
+            raise
+        return run_on_server(url, *statements, params=params)
+
+
+def _connected(url: str) -> psycopg.Connection[tuple[Any, ...]]:
+    return psycopg.connect(url, autocommit=True, dbname="postgres")
+
+
+def _run_all(
+    connection: psycopg.Connection[tuple[Any, ...]],
+    statements: Sequence[sql.Composable | str],
+    params: Sequence[object],
+) -> list[tuple[Any, ...]]:
+    rows = []
+    for statement in statements:
+        query = statement if isinstance(statement, sql.Composable) else statement.encode()
+        cursor = connection.execute(query, params or None, prepare=False)
+        rows = cursor.fetchall() if cursor.description else []
+    return rows
 
 
 @pytest.fixture
@@ -106,26 +146,25 @@ def scratch_database(server: EmbeddedPostgres, template: str = "template0") -> I
     try:
         yield TestDatabase(name, server.url(name))
     finally:
-        with psycopg.connect(server.url(), autocommit=True) as connection:
-            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+        run_on_server(server.url(), dropping(name))
+
+
+def dropping(name: str) -> sql.Composed:
+    """The statement that drops a database, if there is one, whoever is connected."""
+    return sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name))
 
 
 def copy_database(url: str, template: str, name: str, oid: int | None = None) -> None:
     """Make a database that is a copy of another one, and replaces one of that name."""
     # FILE_COPY is half the work, if no disk is waited for.
     copied = sql.SQL("CREATE DATABASE {} TEMPLATE {} STRATEGY FILE_COPY" + (f" OID {oid}" if oid else ""))
-    with psycopg.connect(url, autocommit=True, dbname="postgres") as connection:
-        connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
-        connection.execute(copied.format(sql.Identifier(name), sql.Identifier(template)))
+    run_on_server(url, dropping(name), copied.format(sql.Identifier(name), sql.Identifier(template)))
 
 
 def has_small(url: str) -> bool:
     """Whether the server of a superuser's URL has a small residency scheduler to copy."""
-    with psycopg.connect(url, autocommit=True) as connection:
-        found = connection.execute(
-            "SELECT FROM pg_database, pg_roles WHERE datname = %s AND rolname = current_user AND rolsuper", [SMALL]
-        )
-        return found.rowcount > 0
+    is_there = "SELECT 1 FROM pg_database, pg_roles WHERE datname = %s AND rolname = current_user AND rolsuper"
+    return bool(run_on_server(url, is_there, params=[SMALL]))
 
 
 @pytest.fixture

@@ -9,10 +9,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Generic, TypeVar
 
-import psycopg
-
 from app.embedded.postgres import EmbeddedPostgres
-from tests.fix_postgres import TestDatabase, copy_database, scratch_database
+from tests.fix_postgres import TestDatabase, copy_database, dropping, run_on_server, scratch_database
 from tests.fix_service import Site, make_site
 
 Prepared = TypeVar("Prepared")
@@ -40,15 +38,13 @@ class Kept(Generic[Prepared]):
         """The site again, with its backups in a folder of its own; the server keeps nothing of it."""
         name = self.site.database.name
         copy_database(self.server.url(), self.copied, name, self.oid)
-        with psycopg.connect(self.server.url(), autocommit=True) as connection:
-            connection.execute(f"ALTER DATABASE {name} OWNER TO {self.owner}".encode())
+        run_on_server(self.server.url(), f"ALTER DATABASE {name} OWNER TO {self.owner}")
         shutil.copytree(self.site.backups, backups)
         try:
             yield replace(self.site, backups=backups, env={**self.site.env, "BACKUP_DIR": str(backups)})
         finally:
             drop_databases(self.server, name)
-            with psycopg.connect(self.server.url(), autocommit=True) as connection:
-                connection.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)".encode())
+            run_on_server(self.server.url(), dropping(name))
 
 
 @contextmanager
@@ -71,7 +67,5 @@ def kept(
 
 def drop_databases(server: EmbeddedPostgres, prefix: str) -> None:
     """Drop what tests leave on the shared server."""
-    with psycopg.connect(server.url(), autocommit=True) as connection:
-        found = connection.execute("SELECT datname FROM pg_database WHERE datname LIKE %s", (f"{prefix}_%",)).fetchall()
-        for (name,) in found:
-            connection.execute(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)'.encode())
+    names = run_on_server(server.url(), "SELECT datname FROM pg_database WHERE datname LIKE %s", params=[f"{prefix}_%"])
+    run_on_server(server.url(), *(dropping(name) for (name,) in names))

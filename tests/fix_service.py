@@ -117,9 +117,10 @@ def remembered(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 @pytest.fixture
-def site(empty_database: TestDatabase, tmp_path: Path) -> Site:
+def site(postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Site]:
     """A small residency scheduler, and an empty folder for its backups."""
-    return make_site(empty_database, tmp_path / "backups")
+    with scratch_database(postgres_server, SMALL) as database:
+        yield make_site(database, tmp_path / "backups", filled=False)
 
 
 def make_site(database: TestDatabase, backups: Path, *, filled: bool = True, url: str | None = None) -> Site:

@@ -10,6 +10,7 @@ changed (a pin) stays of its format.
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -133,6 +134,7 @@ class _CommonFacts(BaseModel):
         sha256: of the file.
         doubts: objects that a restore could not make, because their functions rely on search_path.
         lacking: objects of users that no dump contains, one sentence each.
+        only_tables: the tables whose rows it holds, besides the schema; empty if it holds the whole database.
     """
 
     model_config = ConfigDict(frozen=True, populate_by_name=True)
@@ -159,6 +161,7 @@ class _CommonFacts(BaseModel):
     sha256: str
     doubts: tuple[Doubt, ...] = ()
     lacking: tuple[str, ...] = ()
+    only_tables: tuple[str, ...] = ()
 
     @field_validator("made_by", "pinned_by")
     @classmethod
@@ -202,6 +205,7 @@ class _CommonFacts(BaseModel):
             revision=self.server.alembic_revision if self.server else None,
             doubts=tuple(doubt.name for doubt in self.doubts),
             lacking=self.lacking,
+            only_tables=shlex.join(self.only_tables) or None,
         )
 
 

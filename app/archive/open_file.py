@@ -7,8 +7,6 @@ import os
 import weakref
 from typing import Any, BinaryIO, cast
 
-_BLOCK = 256 << 10
-
 
 class OpenFile:
     """Keeps a file open until this object, and all streams that it opened, are garbage.
@@ -27,8 +25,11 @@ class OpenFile:
         return os.fstat(self.descriptor).st_size
 
     def open(self) -> BinaryIO:
-        """A new stream at the start of the file. Each has its own position, so any number can be read at a time."""
-        return cast("BinaryIO", io.BufferedReader(_FileStream(self), _BLOCK))
+        """A new stream at the start of the file. Each has its own position, so any number can be read at a time.
+
+        It reads no more than it is asked for: its readers ask for large blocks, and for no more than a segment has.
+        """
+        return cast("BinaryIO", _FileStream(self))
 
 
 class _FileStream(io.RawIOBase):
@@ -46,6 +47,13 @@ class _FileStream(io.RawIOBase):
         read = os.preadv(self._file.descriptor, [buffer], self._at)
         self._at += read
         return read
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or size < 0:
+            return self.readall()
+        data = os.pread(self._file.descriptor, size, self._at)
+        self._at += len(data)
+        return data
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
         start = {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: self._file.size}[whence]

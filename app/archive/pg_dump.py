@@ -45,9 +45,9 @@ SESSION_AUTHORIZATION = re.compile(rb"SET SESSION AUTHORIZATION ('(?:[^']|'')+')
 TRANSACTION = re.compile(rb"(BEGIN|COMMIT)\s*;\s*\Z", re.IGNORECASE)
 # Groups: the sequence's name as a literal, its value, whether that was called.
 SETVAL = re.compile(rb"SELECT (?:pg_catalog\.)?setval\(\s*(E?'(?:[^']|'')*'), (\d+|-\d+), (true|false)\)")
-LO_CREATE = re.compile(rb"SELECT (?:pg_catalog\.)?lo_create\('(\d+)'\)")
 LO_OPEN = re.compile(rb"SELECT (?:pg_catalog\.)?lo_open\('(\d+)'")
-LO_WRITE = re.compile(rb"SELECT (?:pg_catalog\.)?lowrite\(0, (?:E'\\\\x|'\\x)([0-9a-f]*)'\)")
+# The digits that follow, which may be many, are not matched.
+LO_WRITE = re.compile(rb"SELECT (?:pg_catalog\.)?lowrite\(0, (?:E'\\\\x|'\\x)")
 # In a comment at the top of the file. Groups: of what, and its major version.
 VERSION = re.compile(rb"^-- Dumped (from database|by pg_dump) version (\d+)", re.MULTILINE)
 

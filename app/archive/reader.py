@@ -13,11 +13,12 @@ from typing import BinaryIO
 from app.archive.codecs import DecodedChunk, decode
 from app.archive.digest import hash_of, is_proven
 from app.archive.index import Index, Segment, SegmentKind, TableName
+from app.archive.kept_text import KeptText
 from app.archive.scanner import Chunk, scan
 from app.archive.sequential import SequentialReader
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
-from app.errors import BackupReadError, BackupValidationError
+from app.errors import BackupError, BackupReadError, BackupValidationError
 from app.os_errors import read_error
 
 READ_BYTES = 256 << 10  # compressed: even at an extreme ratio the plain bytes in memory stay few
@@ -62,13 +63,29 @@ class Archive:
         open_: opens the file at its start.
         codec: how it is compressed.
         index: of the file.
+        kept: text of it that was kept already.
+        damaged: makes the error to raise of that of a segment which cannot be read, or is not what the index says.
 
     Attributes:
         seekable: whether each segment can be read by itself; false for a compressed file of another program.
+        proven: numbers of the segments that were read to their end, and are what the index says.
+        linted: remarks of the lint, by whether it has looked at rows too; empty if it has not been linted yet.
     """
 
-    def __init__(self, open_: Callable[[], BinaryIO], codec: Codec, index: Index) -> None:
+    def __init__(
+        self,
+        open_: Callable[[], BinaryIO],
+        codec: Codec,
+        index: Index,
+        *,
+        kept: KeptText | None = None,
+        damaged: Callable[[BackupError], Exception] | None = None,
+    ) -> None:
         self._open = open_
+        self._kept = kept or KeptText()
+        self._damaged = damaged
+        self.proven: set[int] = set()
+        self.linted: dict[bool, list[str]] = {}
         self.codec = codec
         self._numbers = {id(segment): number for number, segment in enumerate(index.segments)}  # two may be equal
         self._starts = list(accumulate((segment.raw_bytes for segment in index.segments), initial=0))
@@ -111,19 +128,32 @@ class Archive:
     def text(self, segment: Segment) -> Iterator[bytes]:
         """The plain SQL of one segment, in bounded memory. Its digest is compared after the last block.
 
+        The SQL of a schema is read, and compared, before any of it is given: `app.archive.kept_text`.
+
         Raises:
             BackupReadError: it cannot be read or decompressed; names the segment.
             BackupValidationError: its content is not what the index says; names the segment.
         """
-        where = f"segment {self._numbers[id(segment)] + 1} of {len(self._numbers)} ({segment})"
-        with _naming(where):
-            if segment.offset is None or segment.bytes is None:
-                start = self._starts[self._numbers[id(segment)]]
-                yield from _proven(segment, self._sequential.read(start, segment.raw_bytes), where)
-                return
-            with self._open() as stream:
-                stream.seek(segment.offset)
-                yield from _proven(segment, self._text(stream, segment.bytes), where)
+        number = self._numbers[id(segment)]
+        yield from self._kept.text(number, segment, lambda: self._read(number, segment))
+
+    def _read(self, number: int, segment: Segment) -> Iterator[bytes]:
+        where = f"segment {number + 1} of {len(self._numbers)} ({segment})"
+        try:
+            with _naming(where):
+                if segment.offset is None or segment.bytes is None:
+                    text = self._sequential.read(self._starts[number], segment.raw_bytes)
+                    yield from _proven(segment, text, where)
+                else:
+                    with self._open() as stream:
+                        stream.seek(segment.offset)
+                        yield from _proven(segment, self._text(stream, segment.bytes), where)
+        except (BackupReadError, BackupValidationError) as error:
+            told = error if self._damaged is None else self._damaged(error)
+            if told is error:
+                raise
+            raise told from error
+        self.proven.add(number)
 
     def whole(self) -> Iterator[bytes]:
         """The plain SQL of the whole file. Its digests are not compared.

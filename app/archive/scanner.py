@@ -2,7 +2,8 @@ r"""Cuts any plain SQL dump into segments while it is read, in bounded memory.
 
 Outside of COPY data the text is read statement by statement (`app.archive.lexer`), so that a function body, a comment
 or a string that looks like ``COPY t FROM stdin;`` is not mistaken for one. Inside, the first line ``\.`` ends the
-block: no row can be that line, because COPY writes a backslash in a value twice.
+block: no row can be that line, because COPY writes a backslash in a value twice. Statements about large objects, of
+which a dump may have millions, are taken in runs (`app.archive.large_objects`).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from app.archive import lexer
+from app.archive import large_objects, lexer
 from app.archive.index import PageRange, SegmentKind, TableName
 from app.archive.pg_dump import (
     CLIENT_ENCODING,
@@ -40,6 +41,7 @@ _SQL_BYTES = 64 << 20
 _COMMENT_BYTES = 16 << 20
 _INSERT = re.compile(rb"INSERT\b", re.IGNORECASE)
 _KEPT_BYTES = 8 << 20
+_RUN_BYTES = 256 << 10
 _SPARE = 4  # bytes of a line break and the end-of-data line, which the end of a block may cut
 
 
@@ -55,11 +57,17 @@ class SegmentHeader:
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Some bytes of a segment, in the order of the file; `rows` says whether they are COPY data or SQL."""
+    """Some bytes of a segment, in the order of the file.
+
+    Attributes:
+        rows: whether they are COPY data. Otherwise they are one statement, with the comments before it.
+        objects: whether they are many statements: a run of `app.archive.large_objects`.
+    """
 
     header: SegmentHeader
     data: bytes
     rows: bool = False
+    objects: bool = False
 
 
 def scan(blocks: Iterable[bytes]) -> Iterator[Chunk]:
@@ -85,7 +93,10 @@ class _Scanner:
         self._header = SegmentHeader(SegmentKind.BEFORE)
 
     def chunks(self) -> Iterator[Chunk]:
-        while unit := self._unit():
+        while True:
+            yield from self._runs()
+            if not (unit := self._unit()):
+                return
             start = lexer.start_of(unit)
             found = self._copy_of(unit, start)
             self._header = found or self._follow(unit, start)
@@ -95,6 +106,18 @@ class _Scanner:
                 yield from self._rows(found)
                 # Text without an entry header does not belong to the table before it.
                 self._header = SegmentHeader(SegmentKind.AFTER)
+
+    def _runs(self) -> Iterator[Chunk]:
+        """Runs of statements about large objects, as long as possible."""
+        # The header of a large object begins no other segment in these two; see _kind_of.
+        headers = self._header.kind in {SegmentKind.BEFORE, SegmentKind.AFTER}
+        while True:
+            while large_objects.may_begin_run(self._text, self._at, _RUN_BYTES) and self._fill():
+                pass
+            end = large_objects.end_of_run(self._text, self._at, _RUN_BYTES, headers=headers)
+            if end == self._at:
+                return
+            yield Chunk(self._header, self._take(end), objects=True)
 
     def _fill(self) -> bool:
         """Read half as much as is held, so that a long statement is not copied again for each block."""

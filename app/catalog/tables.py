@@ -150,6 +150,7 @@ backups = Table(
     Column("pinned_by", Text),
     Column("system_identifier", Text),
     Column("database_oid", BigInteger),
+    Column("only_tables", Text),
     PrimaryKeyConstraint("database", "id"),
     one_of("state", BackupState),
 )

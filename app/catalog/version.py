@@ -4,4 +4,4 @@ from __future__ import annotations
 
 VERSION_TABLE = "backup_alembic_version"
 # The newest migration. Written down here so that a start need not import alembic (0.2 s) to know that all is well.
-HEAD = "0007"
+HEAD = "0008"

@@ -8,6 +8,7 @@ has no year (``backup-week-03``), but its period has one, which tells two weeks 
 from __future__ import annotations
 
 import re
+import shlex
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, timedelta
 from enum import StrEnum
@@ -114,6 +115,7 @@ class Backup:
         revision: Alembic's, of the schema, with commas if there are several; in the manifest, not in the catalog.
         doubts: objects that a restore could not make; in the manifest, not in the catalog.
         lacking: objects of users that no dump contains, one sentence each; in the manifest, not in the catalog.
+        only_tables: the tables whose rows it holds, as words of a shell; None if it holds the whole database.
     """
 
     id: str
@@ -140,6 +142,7 @@ class Backup:
     pinned_by: str | None = None
     system_identifier: str | None = None
     database_oid: int | None = None
+    only_tables: str | None = None
     revision: str | None = field(default=None, compare=False)
     doubts: tuple[str, ...] = field(default=(), compare=False)
     lacking: tuple[str, ...] = field(default=(), compare=False)
@@ -148,6 +151,16 @@ class Backup:
     def identity(self) -> Identity:
         """The server and database that it was made of."""
         return Identity(self.system_identifier, self.database_oid)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether it holds a whole database, or server; a safety backup may hold the rows of a few tables."""
+        return self.only_tables is None
+
+    @property
+    def tables_held(self) -> tuple[str, ...]:
+        """The tables whose rows it holds, if it does not hold the whole database."""
+        return tuple(shlex.split(self.only_tables or ""))
 
     @property
     def is_verified(self) -> bool:

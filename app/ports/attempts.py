@@ -15,7 +15,7 @@ import structlog
 
 from app.archive.writer import Destination
 from app.errors import BackupCreationError, TableLockedError
-from app.ports.source import ChangedError, GaveWayError, Snapshot, Source
+from app.ports.source import ChangedError, GaveWayError, Part, Snapshot, Source
 
 log = structlog.get_logger(__name__)
 # At least so many attempts, and for at least so long: a dump that gives way at once costs little time, a late one much.
@@ -25,12 +25,13 @@ _PAUSES = (0.02, 0.05, 0.1, 0.2, 0.3)  # uneven, so that the attempts do not kee
 Dumped = TypeVar("Dumped", bound=Destination)
 
 
-def dump_whole(source: Source, begin: Callable[[], Dumped]) -> tuple[Snapshot, Dumped]:
-    """Dump all of a source.
+def dump_whole(source: Source, begin: Callable[[], Dumped], part: Part | None = None) -> tuple[Snapshot, Dumped]:
+    """Dump all of a source, or a part of it.
 
     Args:
         source: what to dump.
         begin: makes an empty destination for each attempt.
+        part: see `Source.snapshot`.
 
     Returns:
         The snapshot, which is closed but has its facts, and the destination.
@@ -43,7 +44,7 @@ def dump_whole(source: Source, begin: Callable[[], Dumped]) -> tuple[Snapshot, D
     begun, reason = time.monotonic(), ""
     for number in count(1):
         try:
-            with source.snapshot() as snapshot:
+            with source.snapshot(part) as snapshot:
                 destination = begin()
                 snapshot.dump_into(destination)
         except GaveWayError as error:

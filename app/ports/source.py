@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -47,6 +48,31 @@ class Snapshot(Protocol):
             BackupCreationError: the dump failed for another reason.
             BackupStorageError, BackupWriteError: the archive could not be written.
         """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """Some tables of a database.
+
+    Attributes:
+        tables: whose rows are dumped: each by its own name, and partitions, not the partitioned table.
+        names: of them as people choose them: the partitioned table, not its partitions.
+        size: bytes that they take on the server's disk.
+    """
+
+    tables: frozenset[TableName]
+    names: tuple[str, ...]
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Survey:
+    """What the methods of a `Source` of the same names return."""
+
+    facts: ServerFacts
+    unreadable: list[str]
+    left_out: list[str]
+    undumped: list[str]
 
 
 class Source(Protocol):
@@ -93,5 +119,14 @@ class Source(Protocol):
     def undumped(self) -> list[str]:
         """Objects of users that no dump contains, because they count as an extension's or the server's; a remedy."""
 
-    def snapshot(self) -> AbstractContextManager[Snapshot]:
-        """Open a snapshot of the database for the length of a block."""
+    def survey(self) -> Survey:
+        """All that a backup asks beforehand, on one connection and in few round trips. One error fails all of it."""
+
+    def snapshot(self, part: Part | None = None) -> AbstractContextManager[Snapshot]:
+        """Open a snapshot of the database for the length of a block.
+
+        Args:
+            part: the tables whose rows are dumped; None for everything. The schema and the values of sequences are
+                dumped whole, but for foreign keys from these tables to others, whose rows are not there; large objects
+                are not.
+        """

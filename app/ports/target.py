@@ -15,6 +15,7 @@ from app.archive.reader import Archive
 from app.domain.adaptation import Filled
 from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
+from app.ports.merge import Merge
 from app.ports.source import Source
 
 Advance = Callable[[int], None]
@@ -77,16 +78,23 @@ class LoadOptions:
             read under other settings, and it must not change anything outside of its database.
         search_path: for functions during the load.
         role: that loads the dump, and owns all objects afterwards. None for our own role, which restores the owners.
+        proven_next: whether `prove` follows. Statistics may then be made beside it instead of at the load's end.
     """
 
     facts: ServerFacts | None
     search_path: str | None = None
     role: str | None = None
+    proven_next: bool = False
 
     @property
     def foreign(self) -> bool:
         """Whether this service did not make the archive."""
         return self.facts is None
+
+    @property
+    def analyzed_by_proof(self) -> bool:
+        """Whether statistics are made beside the proof. Functions of foreign files are watched, so not for those."""
+        return self.proven_next and not self.foreign and self.keeps_owners
 
     @property
     def keeps_owners(self) -> bool:
@@ -321,30 +329,3 @@ class Scratch(Protocol):
 
     def require_alone(self) -> None:
         """Make sure that nobody else was in it until now."""
-
-
-class Merge(Protocol):
-    """Rows of a backup in temporary tables beside the live ones."""
-
-    def preview(self) -> Changes:
-        """The changes that `apply` would make now. Takes no lock above ACCESS SHARE and changes nothing."""
-
-    def check(self) -> None:
-        """Refuse what `apply` would refuse, as far as is known now. Takes no lock above ACCESS SHARE.
-
-        Raises:
-            RestoreValidationError, MergeConflictError: the request cannot be met, or does not allow these changes.
-        """
-
-    def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
-        """Merge, in one transaction.
-
-        Args:
-            inverse: a plain SQL script that undoes exactly this merge is written to it before the commit.
-            on_commit: called with the transaction's id just before the commit; if it raises, all is rolled back.
-
-        Raises:
-            RestoreBusyError: the live tables were altered since the rows were loaded beside them.
-            MergeConflictError: the policy is `fail` and rows conflict, or tables cannot be restored exactly.
-            RestoreDataError: the server refuses a row.
-        """

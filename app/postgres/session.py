@@ -47,6 +47,7 @@ class RestoreSession:
     """A connection in the state that psql would have at this point of the file.
 
     Attributes:
+        takes_owners: whether objects get the owners that the file names.
         lost_hint: what to do if the connection was lost.
         constraint_hint: what to do if a row breaks a constraint; None if that tells nothing about the backup.
         runs_together: whether several statements may be one transaction; false if each must be looked at.
@@ -54,6 +55,7 @@ class RestoreSession:
         operator_path: see `app.postgres.operator_path`.
     """
 
+    takes_owners: ClassVar[bool] = True
     lost_hint: ClassVar[str] = "see the server's log, and try again"
     constraint_hint: ClassVar[str | None] = (
         "rows of the backup break this constraint; psql loads the rest: createdb rescued; psql -X -d rescued -f FILE; "

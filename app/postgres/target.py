@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from typing import BinaryIO, Self
 
 from app.archive.index import TableName
@@ -12,7 +12,8 @@ from app.archive.manifest import ServerFacts
 from app.archive.reader import Archive
 from app.domain.changes import Changes, MergeRequest, OtherWords
 from app.domain.replication import Replication
-from app.ports.target import Advance, Loader, LoadOptions, LoadResult, Merge, Scratch, Target, TargetFacts
+from app.ports.merge import Merge
+from app.ports.target import Advance, Loader, LoadOptions, LoadResult, Scratch, Target, TargetFacts
 from app.postgres import replication, target_facts, target_tables, transactions
 from app.postgres.database import Database
 from app.postgres.load.as_role import loader_of
@@ -20,6 +21,7 @@ from app.postgres.load.by_origin import load_by_origin
 from app.postgres.merge import compare, merger, script
 from app.postgres.post_command import HERE, CommandPlace, run_on
 from app.postgres.replace import databases, in_place, proof, schema_diff, swap
+from app.postgres.replace.analyzing import analyzing
 from app.postgres.replace.scratch import ScratchOptions, abandoned, scratch
 
 
@@ -116,7 +118,8 @@ class PostgresTarget(Target):
         progress: Advance,
         otherwise: Callable[[OtherWords], object] = lambda _: None,
     ) -> list[str]:
-        differences = proof.compare(self._database.named(name), archive, options, self._jobs, progress)
+        with analyzing(self._database, name) if options.analyzed_by_proof else nullcontext():
+            differences = proof.compare(self._database.named(name), archive, options, self._jobs, progress)
         return differences.require_equal(name, otherwise)
 
     def swap(self, new: str, live: str, old: str) -> float:

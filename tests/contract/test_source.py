@@ -13,7 +13,7 @@ from app.archive.index import Index, TableName
 from app.archive.reader import build_index
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
-from app.ports.source import Snapshot, Source
+from app.ports.source import Part, Snapshot, Source
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
 from tests.fakes.source import CannedSource
@@ -68,6 +68,18 @@ def test_a_dump_is_whole_and_carries_every_table_of_its_snapshot(source: Source)
     assert {digest.table: digest.rows for digest in index.tables} == {PEOPLE: 2, SHIFTS: 2}
 
 
+def test_a_dump_of_a_part_has_the_rows_of_its_tables_alone(source: Source) -> None:
+    part = Part(tables=frozenset({SHIFTS}), names=("public.shifts",), size=1 << 20)
+    with source.snapshot(part) as snapshot:
+        content, index = dumped(snapshot)
+    assert index.complete
+    assert snapshot.tables == {SHIFTS}
+    assert {digest.table: digest.rows for digest in index.tables} == {SHIFTS: 2}
+    assert b"CREATE TABLE public.people" in content
+    with source.snapshot() as snapshot:
+        assert snapshot.tables == {PEOPLE, SHIFTS}
+
+
 @pytest.mark.parametrize("codec", Codec)
 def test_the_file_alone_gives_the_same_index(source: Source, codec: Codec) -> None:
     with source.snapshot() as snapshot:
@@ -107,6 +119,14 @@ def test_what_the_server_is_agrees_with_who_it_is(source: Source) -> None:
     assert facts.size > 0
     assert facts.version.startswith(str(facts.major))
     assert int(source.dump_program_version(facts).partition(".")[0]) >= facts.major
+
+
+def test_a_survey_has_what_each_question_is_answered_with(source: Source) -> None:
+    survey = source.survey()
+    assert survey.facts.model_copy(update={"size": 0}) == source.facts().model_copy(update={"size": 0})
+    assert survey.unreadable == source.unreadable()
+    assert survey.left_out == source.left_out()
+    assert survey.undumped == source.undumped()
 
 
 def test_a_healthy_database_gives_no_reason_to_complain(source: Source) -> None:

@@ -37,6 +37,7 @@ class CannedServer:
         system_identifier: None if it does not tell.
         size: what each database takes on its disk.
         may_create: whether the role may create databases.
+        has_triggers: whether the tables have triggers that the role cannot disable.
         transactions: whether each was committed, by its id; None while nobody knows.
         migrations: what a program makes of a scratch database, by its name.
         ran: the programs that were run on a database, with its name.
@@ -48,6 +49,7 @@ class CannedServer:
     system_identifier: str | None = "7000000000000000001"
     size: int = 8 << 20
     may_create: bool = True
+    has_triggers: bool = False
     transactions: dict[str, bool | None] = field(default_factory=dict)
     migrations: dict[str, Callable[[CannedDatabase], Filled]] = field(default_factory=dict)
     ran: list[tuple[str, tuple[str, ...]]] = field(default_factory=list)

@@ -17,6 +17,7 @@ from app.archive.scanner import scan
 from app.archive.writer import Destination
 from app.domain.doubts import Doubt
 from app.domain.servers import Identity
+from app.ports.source import Part, Survey
 from tests.fakes.server import CannedServer, Rows
 
 END = b"--\n-- PostgreSQL database dump complete\n--\n\n"
@@ -86,20 +87,26 @@ class CannedSource:
         self.server.step("undumped")
         return self.lacking
 
+    def survey(self) -> Survey:
+        return Survey(
+            facts=self.facts(), unreadable=self.unreadable(), left_out=self.left_out(), undumped=self.undumped()
+        )
+
     @contextmanager
-    def snapshot(self) -> Iterator[CannedSnapshot]:
+    def snapshot(self, part: Part | None = None) -> Iterator[CannedSnapshot]:
         self.server.step("snapshot")
-        yield CannedSnapshot(self, {name: tuple(rows) for name, rows in self.rows.items()})
+        yield CannedSnapshot(self, {name: tuple(rows) for name, rows in self.rows.items()}, part)
 
 
 class CannedSnapshot:
     """See `app.ports.source.Snapshot`."""
 
-    def __init__(self, source: CannedSource, rows: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, source: CannedSource, rows: dict[str, tuple[str, ...]], part: Part | None) -> None:
         self._source = source
         self._rows = rows
         self.taken_at = source.clock()
-        self.tables = frozenset(TableName("public", name) for name in rows)
+        every = frozenset(TableName("public", name) for name in rows)
+        self.tables = every if part is None else every & part.tables
         self.wal_position: str | None = "0/2000028"
         self.doubts: Sequence[Doubt] = ()
 
@@ -112,7 +119,8 @@ class CannedSnapshot:
         yield b"--\n-- PostgreSQL database dump\n--\n\nSET client_encoding = 'UTF8';\n"
         for name in self._rows:
             yield f"CREATE TABLE public.{name} (a text, b text);\n".encode()
-        for name, rows in self._rows.items():
+        for name in sorted(table.name for table in self.tables):
+            rows = self._rows[name]
             lines = "".join(f"{row}\n" for row in rows)
             yield f"\nCOPY public.{name} (a, b) FROM stdin;\n{lines}\\.\n\n".encode()
         for name in self._rows:

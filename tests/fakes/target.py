@@ -30,6 +30,7 @@ from app.errors import (
     RestoreMisfitError,
     RestoreValidationError,
 )
+from app.ports.source import Part
 from app.ports.target import Advance, Loader, LoadOptions, LoadResult, TargetFacts
 from tests.fakes.server import CannedDatabase, CannedServer, Rows
 from tests.fakes.source import CannedSource
@@ -245,6 +246,13 @@ class CannedMerge:
 
     def check(self) -> None:
         self._planned()
+
+    def can_change(self) -> Part | None:
+        if self.target.server.has_triggers:
+            return None
+        names = sorted({name.removeprefix("public.") for name in self.request.tables} or set(self.rows))
+        tables = frozenset(TableName("public", name) for name in names)
+        return Part(tables=tables, names=tuple(map(str, sorted(tables))), size=1 << 20)
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         self.target.server.step("apply")

@@ -8,9 +8,7 @@ Source: pg_dump's plain format (pg_backup_archiver.c, _printTocEntry).
 
 from __future__ import annotations
 
-import hashlib
 import re
-from binascii import unhexlify
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
@@ -18,14 +16,13 @@ from typing import NamedTuple
 
 from app.archive import lexer
 from app.archive.codecs import NO_FRAMES, FrameFormat
-from app.archive.digest import Hash, RowDigest
+from app.archive.digest import RowDigest
 from app.archive.index import SegmentKind, TableDigest, TableName
+from app.archive.inspect.large_objects import LargeObjects
 from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.inspect.words import Words
 from app.archive.pg_dump import (
     CLIENT_ENCODING,
-    LO_OPEN,
-    LO_WRITE,
     SEARCH_PATH,
     SETVAL,
     VERSION,
@@ -39,9 +36,7 @@ from app.archive.scanner import Chunk, scan
 from app.archive.writer import PackedSegment
 
 # Statements that say how to load, not what there is. Where pg_dump writes them depends on the entries before.
-_NO_WORDS = re.compile(
-    rb"SET\s|SELECT pg_catalog\.set_config\(|\\(?:un)?restrict |BEGIN;|COMMIT;|SELECT (?:pg_catalog\.)?lo_close\("
-)
+_NO_WORDS = re.compile(rb"SET\s|SELECT pg_catalog\.set_config\(|\\(?:un)?restrict |BEGIN;|COMMIT;")
 # Each new database has these. pg_dump writes them only if they were made again, as pg_upgrade does.
 EVERYWHERE = frozenset({b"plpgsql"})
 _NOT_COMPARED = {(b"EXTENSION", name) for name in EVERYWHERE} | {
@@ -57,7 +52,8 @@ _OF_DATABASE = {b"DATABASE", b"DATABASE PROPERTIES"}
 # In the names of these entries stand names as SQL: ``TABLE "t"`` if all identifiers are quoted.
 _NAMED_AS_SQL = {b"ACL", b"CAST", b"COMMENT", b"SECURITY LABEL"}
 _QUOTED_ALL = re.compile(rb'(?:CREATE TABLE|COMMENT ON SCHEMA|SET default_table_access_method =) "[a-z_][a-z0-9_]*"')
-_VALUES = {b"SEQUENCE SET", b"STATISTICS DATA", b"TABLE DATA", b"BLOBS", b"BLOB"}
+_OF_OBJECTS = (b"SELECT", b"ALTER LARGE OBJECT ")
+_VALUES = {b"SEQUENCE SET", b"STATISTICS DATA", b"TABLE DATA", b"BLOBS", b"BLOB", b"BLOB METADATA"}
 
 
 class EntryName(NamedTuple):
@@ -99,6 +95,7 @@ class Content:
         quotes_all: whether it was made with ``--quote-all-identifiers``, which values of regclass show too.
         sequences: by the name as a literal, with its quotes, the other arguments of ``setval``. Names in it are plainly
             quoted.
+        large_objects: contents and owners.
     """
 
     def __init__(self, progress: Callable[[int], None] = lambda _: None) -> None:
@@ -107,10 +104,9 @@ class Content:
         self.quotes_all = False
         self._schema = b""  # of names without one
         self.sequences: dict[bytes, bytes] = {}
+        self.large_objects = LargeObjects()
         self._progress = progress
         self._rows: dict[TableName, RowDigest] = {}
-        self._objects: dict[int, Hash] = {}
-        self._object: Hash | None = None
         self._entry: EntryName | None = None
         self._words = Words()
         self._room = _KEPT_BYTES
@@ -122,11 +118,6 @@ class Content:
             table: TableDigest(table=table, rows=digest.rows, digest=digest.hexdigest())
             for table, digest in self._rows.items()
         }
-
-    @property
-    def large_objects(self) -> dict[int, str]:
-        """The SHA-256 of each large object that has data."""
-        return {oid: digest.hexdigest() for oid, digest in self._objects.items()}
 
     def describes(self, table: TableName) -> bool:
         """Whether the schema has this table. Of an unlogged table, the dump of a standby has no rows."""
@@ -141,7 +132,10 @@ class Content:
     def add(self, chunks: Iterable[Chunk]) -> None:
         """Take chunks, in the dump's order."""
         for chunk in without_pg_attver(chunks):
-            if chunk.header.table is None:
+            if chunk.objects:
+                self._end_entry()
+                self.large_objects.take_run(chunk.data)
+            elif chunk.header.table is None:
                 self._sql(chunk.data)
             else:
                 self._end_entry()
@@ -200,18 +194,11 @@ class Content:
 
     def _value(self, statement: bytes) -> bool:
         """Take the value of a sequence, or data of a large object; return False for any other statement."""
-        if not statement.startswith(b"SELECT"):
-            return False
-        if write := LO_WRITE.match(statement):
-            if self._object is not None:
-                self._object.update(unhexlify(write[1]))
-        elif opened := LO_OPEN.match(statement):
-            self._object = self._objects.setdefault(int(opened[1]), hashlib.sha256())
-        elif value := SETVAL.match(statement):
+        if statement.startswith(_OF_OBJECTS) and self.large_objects.take(statement):
+            return True
+        if value := SETVAL.match(statement):
             self.sequences[plainly_quoted(with_schema(value[1], self._schema))] = b"%s, %s" % (value[2], value[3])
-        else:
-            return False
-        return True
+        return value is not None
 
     def _end_entry(self) -> None:
         if self._entry is not None:

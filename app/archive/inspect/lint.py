@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice, takewhile
 
 from app.archive import lexer
-from app.archive.index import Segment
+from app.archive.index import Segment, SegmentKind
 from app.archive.inspect.cursor import NoDumpError
 from app.archive.inspect.grammar import Judge
 from app.archive.reader import Archive
@@ -21,11 +21,17 @@ from app.errors import RestoreValidationError
 
 _SHOWN_BYTES = 60
 _NEWLINE = b"\n"
+_LOADED = {SegmentKind.DATA, SegmentKind.LARGE_OBJECTS}
 _END_OF_DATA = {b"\\.\n", b"\\.\r\n"}
 
 
-def lint(archive: Archive) -> list[str]:
-    """Lint an archive. Rows are not read if its segments have places in the file.
+def lint(archive: Archive, *, rows: bool = True) -> list[str]:
+    """Lint an archive, once. Rows are not read if its segments have places in the file.
+
+    Args:
+        archive: the dump.
+        rows: whether it is loaded, with its COPY statements and large objects. A merge only takes the rows behind the
+            statements, and runs nothing of large objects.
 
     Returns:
         Statements that will be skipped, each with the reason.
@@ -35,15 +41,23 @@ def lint(archive: Archive) -> list[str]:
         BackupReadError, BackupValidationError: it cannot be read, or differs from its index.
     """
     require_whole(archive)
+    known = next((archive.linted[done] for done in (True, rows) if done in archive.linted), None)
+    if known is None:
+        known = archive.linted[rows] = list(_remarks(archive, rows=rows))
+    return known
+
+
+def _remarks(archive: Archive, *, rows: bool) -> Iterable[str]:
     judge, remarks = Judge(), dict[str, None]()
-    if not archive.seekable:
+    if rows and not archive.seekable:
         _check_all(judge, scan(archive.whole()), remarks)
-        return list(remarks)
+        return remarks
     for is_data, run in archive.runs():
-        for segments in [[segment] for segment in run] if is_data else [run]:
+        linted = [segment for segment in run if rows or segment.kind not in _LOADED]
+        for segments in [[segment] for segment in linted] if is_data else [linted]:
             # Of data only the COPY: the load refuses a segment that is not one block.
             _check_segments(judge, archive, segments, 1 if is_data else None, remarks)
-    return list(remarks)
+    return remarks
 
 
 def require_whole(archive: Archive) -> None:
@@ -80,9 +94,10 @@ def _line_of(archive: Archive, segment: Segment) -> int:
 
 
 def _check_all(judge: Judge, chunks: Iterable[Chunk], remarks: dict[str, None], line: int = 1) -> None:
+    """Lint chunks. In a run of statements about large objects there is nothing but these, in the form of a dump."""
     for chunk in chunks:
         is_data = chunk.rows or (chunk.header.table is not None and chunk.data in _END_OF_DATA)
-        if not is_data and (remark := _check_unit(judge, chunk.data, line)):
+        if not (is_data or chunk.objects) and (remark := _check_unit(judge, chunk.data, line)):
             remarks[remark] = None
         line += chunk.data.count(b"\n")
 

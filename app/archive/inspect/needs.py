@@ -15,9 +15,10 @@ from app.archive import lexer
 from app.archive.index import SegmentKind
 from app.archive.inspect.content import dropped_role
 from app.archive.inspect.tokens import StringSyntax, UnreadableError, tokens
+from app.archive.large_objects import owned
 from app.archive.pg_dump import CLIENT_ENCODING, SESSION_AUTHORIZATION, python_encoding, string_value, unquoted
 from app.archive.reader import Archive
-from app.archive.scanner import scan
+from app.archive.scanner import Chunk, scan
 
 _NAME = re.compile(rb'["A-Za-z_\x80-\xff]')
 _READ = re.compile(rb"(?:CREATE|ALTER|GRANT|REVOKE|SET)\s")
@@ -50,26 +51,29 @@ def needs_of(archive: Archive, also: Callable[[bytes], object] = lambda _: None)
 
     Args:
         archive: the dump.
-        also: called with each statement, so that the file is read once.
+        also: called with each statement that is not about large objects, so that the file is read once.
 
     Raises:
         BackupReadError, BackupValidationError: it cannot be read, or differs from its index.
     """
     found = _Found()
-    for unit in _units(archive):
-        found.take(unit)
-        also(unit)
+    for chunk in _chunks(archive):
+        if chunk.objects:
+            found.take_run(chunk.data)
+        else:
+            found.take(chunk.data)
+            also(chunk.data)
     return found.needs()
 
 
-def _units(archive: Archive) -> Iterator[bytes]:
+def _chunks(archive: Archive) -> Iterator[Chunk]:
     """The statements that may need something, with the comments before them."""
     if not archive.seekable:
-        yield from (chunk.data for chunk in scan(archive.whole()) if chunk.header.table is None)
+        yield from (chunk for chunk in scan(archive.whole()) if chunk.header.table is None)
         return
     for segment in archive.index.segments:
         if segment.kind not in {SegmentKind.DATA, SegmentKind.SEQUENCES}:
-            yield from (chunk.data for chunk in scan(archive.text(segment)))
+            yield from scan(archive.text(segment))
 
 
 class _Found:
@@ -97,6 +101,11 @@ class _Found:
             with suppress(UnreadableError):  # the lint refuses it
                 words = tokens(unit[start:], StringSyntax(self._encoding, standard=True))
                 self._read([word for word in islice(words, _MOST_WORDS) if not word.endswith((b"'", b"$"))])
+
+    def take_run(self, run: bytes) -> None:
+        """Read a run of statements about large objects, which need their owners."""
+        for role in {role for _, role in owned(run)}:
+            self._name_owner([role], 0)
 
     def needs(self) -> Needs:
         """All names that were collected."""

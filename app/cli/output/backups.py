@@ -15,6 +15,7 @@ from app.cli.output.table import Table, print_table
 from app.cli.output.text import say
 from app.domain.backup import Backup, Origin
 from app.domain.clocks import from_future
+from app.domain.listed import listed
 from app.operations.backups.lineage import ours
 from app.ports.tree import Tree
 
@@ -26,6 +27,8 @@ if TYPE_CHECKING:  # `list` is spared the rest of the program
     from app.operations.backups.prune import PruneResult
     from app.operations.backups.verify import VerifyResult
     from app.operations.service import Service
+
+_TABLES_SHOWN = 3
 
 
 def created(tree: Tree, taken: BackupResult, *, as_json: bool) -> None:
@@ -41,14 +44,14 @@ def created(tree: Tree, taken: BackupResult, *, as_json: bool) -> None:
     warn(taken.warnings)
 
 
-def listing(service: Service, listed: Inventory, tier: str | None, *, as_json: bool) -> None:
+def listing(service: Service, inventory: Inventory, tier: str | None, *, as_json: bool) -> None:
     """All backups, or those of a tier."""
-    backups = [backup for backup in listed if tier is None or backup.tier == tier]
-    own = {backup.id for backup in ours(service, listed)}
-    why = listed.found
+    backups = [backup for backup in inventory if tier is None or backup.tier == tier]
+    own = {backup.id for backup in ours(service, inventory)}
+    why = inventory.found
     others = {backup.id for backup in backups if backup.database == service.database and backup.id not in own}
     if as_json:
-        document(documents.backups(service.tree, backups, listed, others))
+        document(documents.backups(service.tree, backups, inventory, others))
         return
     if not backups:
         say("there are no backups yet; to make one: residency-backup create")
@@ -149,6 +152,8 @@ def _facts(backup: Backup, manifest: Manifest, path: str) -> Iterator[tuple[str,
     what = "plain SQL" if manifest.full is None else "tar"
     yield "size", f"{backup.bytes:,} bytes ({backup.raw_bytes:,} of {what}, compression {backup.codec})"
     yield "sha256", backup.sha256
+    if not backup.is_whole:
+        yield "holds", f"the schema, and the rows of these tables only: {', '.join(backup.tables_held)}"
     if full := manifest.full:
         yield "holds", ", ".join([f"the server, {len(full.members):,} files", *full.paths])
         yield "WAL", f"{full.wal_start} to {full.wal_end}, system identifier {full.system_identifier}"
@@ -189,6 +194,7 @@ def _pin(backup: Backup) -> str:
 def _notes(backup: Backup, now: datetime | None = None, why: Mapping[str, str] = MappingProxyType({})) -> str:
     found_so = f"found: {why[backup.file]}" if backup.file in why else "no manifest of this service"
     notes = [
+        "" if backup.is_whole else f"only {listed(backup.tables_held, _TABLES_SHOWN)}",
         "from the future" if now is not None and from_future(backup, now) else "",
         _pin(backup),
         found_so if backup.origin is Origin.SCAN else "",

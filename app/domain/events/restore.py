@@ -33,6 +33,12 @@ class RestoreEvent(EventName):
         "Rows, sequences, large objects and schema were read back and compared.",
         "restore database",
     )
+    PARTS_VERIFIED = (
+        "restore verified what it reads of the backup",
+        Level.INFO,
+        "A restore of chosen tables has read its rows: every segment that it uses is what was dumped.",
+        "backup restore segments of bytes",
+    )
     SWAPPED = (
         "restore swapped the databases",
         Level.INFO,

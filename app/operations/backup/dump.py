@@ -17,17 +17,26 @@ from app.operations.backups.inventory import Inventory, newest_verified
 from app.operations.formats import SqlFormat, index_of_sql
 from app.operations.service import Service
 from app.ports.attempts import dump_whole
-from app.ports.source import Snapshot
+from app.ports.source import Part, Snapshot
 
 log = structlog.get_logger(__name__)
 
 
 class Dump(SqlFormat):
-    """The kind of all tiers but the full one."""
+    """The kind of all tiers but the full one.
+
+    Args:
+        part: the tables whose rows are dumped; None for the whole database.
+    """
+
+    def __init__(self, part: Part | None = None) -> None:
+        self._part = part
 
     def preflight(self, service: Service, tier: Tier, backups: Inventory) -> Preflight:
         """Check everything that a dump needs."""
-        return preflight(service, tier, newest_verified(service, backups))
+        return preflight(
+            service, tier, newest_verified(service, backups), None if self._part is None else self._part.size
+        )
 
     def write(self, work: Work) -> DraftContent:
         """Dump under one snapshot, in as many attempts as other sessions need, and read back."""
@@ -39,7 +48,7 @@ class Dump(SqlFormat):
             guard = SpaceGuard(service.tree, options, work.progress)
             return ArchiveWriter(draft.stream, options.codec, options.level, guard.advance)
 
-        snapshot, writer = dump_whole(service.source, begin)
+        snapshot, writer = dump_whole(service.source, begin, self._part)
         shown = dated(service, snapshot.taken_at)
         index = _whole(writer.finish(), snapshot)
         log.debug("backup dumped", bytes=index.bytes, rows=index.rows)

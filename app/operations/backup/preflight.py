@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 from app.archive.manifest import ServerFacts
 from app.domain.backup import Backup, Tier
 from app.domain.checks import Finding, Severity, first_error
 from app.domain.listed import listed
 from app.domain.psql import in_psql, quoted
-from app.errors import BackupPermissionError, ResidencyBackupError
+from app.errors import BackupPermissionError, ResidencyBackupError, ServerUnavailableError
 from app.operations.backup.space import forecast, require_room
 from app.operations.service import Service
-from app.ports.source import Source
+from app.ports.source import Source, Survey
 
 UNDUMPED = "not in dumps"
 _NAMED = 100  # unreadable objects listed in one message
@@ -71,35 +72,67 @@ class Preflight:
         )
 
 
-def preflight(service: Service, tier: Tier, earlier: Backup | None) -> Preflight:
+def preflight(service: Service, tier: Tier, earlier: Backup | None, part_size: int | None = None) -> Preflight:
     """Check everything that a backup needs.
 
     Args:
         service: the parts.
         tier: the kind of backup.
         earlier: the newest verified backup of this database, if any: its size is the best forecast.
+        part_size: bytes on the server's disk that are dumped; None for the whole database.
     """
     findings = [tried("directory", lambda: service.tree.probe(tier), "readable and writable")]
-    facts: ServerFacts | None = None
+    answers = _Answers(service.source)
     version: str | None = None
     try:
-        facts = service.source.facts()
-        findings.append(Finding.ok("server", f"PostgreSQL {facts.version} answers"))
+        facts = answers.facts
     except ResidencyBackupError as error:
-        findings.append(Finding.failed("server", error))
-    if facts is not None:
+        return Preflight(findings=(*findings, Finding.failed("server", error)))
+    findings.append(Finding.ok("server", f"PostgreSQL {facts.version} answers"))
+    try:
+        version = service.source.dump_program_version(facts)
+        findings.append(_versions(version, facts))
+    except ResidencyBackupError as error:
+        findings.append(Finding.failed("versions", error))
+    findings.append(
+        tried("privileges", lambda: _require_readable(answers, service.source), "every table and sequence can be read")
+    )
+    findings += _left_out(answers) + _undumped(answers)
+    size = facts.size if part_size is None else part_size
+    findings.append(tried("free space", lambda: _require_space(service, size, earlier), "enough"))
+    return Preflight(findings=tuple(findings), facts=facts, program=version, size=size)
+
+
+class _Answers:
+    """What the server says: all at once, or, if that fails, one by one, so that each check has its own error."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    @cached_property
+    def facts(self) -> ServerFacts:
+        return self._survey.facts if self._survey else self._source.facts()
+
+    @property
+    def unreadable(self) -> list[str]:
+        return self._survey.unreadable if self._survey else self._source.unreadable()
+
+    @property
+    def left_out(self) -> list[str]:
+        return self._survey.left_out if self._survey else self._source.left_out()
+
+    @property
+    def undumped(self) -> list[str]:
+        return self._survey.undumped if self._survey else self._source.undumped()
+
+    @cached_property
+    def _survey(self) -> Survey | None:
         try:
-            version = service.source.dump_program_version(facts)
-            findings.append(_versions(version, facts))
-        except ResidencyBackupError as error:
-            findings.append(Finding.failed("versions", error))
-        findings.append(
-            tried("privileges", lambda: _require_readable(service.source), "every table and sequence can be read")
-        )
-        findings += _left_out(service) + _undumped(service)
-        size = facts.size
-        findings.append(tried("free space", lambda: _require_space(service, size, earlier), "enough"))
-    return Preflight(findings=tuple(findings), facts=facts, program=version, size=facts.size if facts else None)
+            return self._source.survey()
+        except ServerUnavailableError:
+            raise  # nobody should wait for it twice
+        except ResidencyBackupError:
+            return None
 
 
 def _versions(dump: str, facts: ServerFacts) -> Finding:
@@ -121,8 +154,8 @@ def tried(name: str, check: Callable[[], None], well: str) -> Finding:
     return Finding.ok(name, well)
 
 
-def _require_readable(source: Source) -> None:
-    hidden = source.unreadable()
+def _require_readable(answers: _Answers, source: Source) -> None:
+    hidden = answers.unreadable
     if hidden:
         role = quoted(source.role)
         reading = in_psql("postgres", f"GRANT pg_read_all_data TO {role}")
@@ -133,10 +166,10 @@ def _require_readable(source: Source) -> None:
         )
 
 
-def _left_out(service: Service) -> list[Finding]:
+def _left_out(answers: _Answers) -> list[Finding]:
     """Warn of tables whose content a standby does not have."""
     try:
-        names = service.source.left_out()
+        names = answers.left_out
     except ResidencyBackupError as error:
         return [Finding.failed("unlogged tables", error)]
     if not names:
@@ -149,10 +182,10 @@ def _left_out(service: Service) -> list[Finding]:
     return [Finding.warning("unlogged tables", message)]
 
 
-def _undumped(service: Service) -> list[Finding]:
+def _undumped(answers: _Answers) -> list[Finding]:
     """Warn of objects of users that pg_dump takes for parts of an extension or of the server."""
     try:
-        found = service.source.undumped()
+        found = answers.undumped
     except ResidencyBackupError as error:
         return [Finding.failed(UNDUMPED, error)]
     return [Finding.warning(UNDUMPED, what) for what in found]

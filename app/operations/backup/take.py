@@ -54,6 +54,7 @@ from app.operations.lease import Lease, lease
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, Events, failure
 from app.ports.runs import Run
+from app.ports.source import Part
 
 log = structlog.get_logger(__name__)
 
@@ -63,13 +64,14 @@ class BackupRequest:
     """A backup to take. `slot` is set for a scheduled run, which happens once.
 
     `pinned_reason` pins the backup before it gets its name, so that retention, which also runs in other processes, can
-    never remove it.
+    never remove it. `part` is set for a safety backup of some tables.
     """
 
     tier: Tier
     slot: Slot | None = None
     label: str | None = None
     pinned_reason: str | None = None
+    part: Part | None = None
 
     def __post_init__(self) -> None:
         """Refuse a label or a reason that no manifest could hold.
@@ -174,7 +176,7 @@ def _lease(service: Service, run: Run) -> AbstractContextManager[Lease]:
 
 def _make(service: Service, claimed: _ActiveRun, backups: Inventory, progress: Progress) -> BackupResult:
     started, request = service.clock(), claimed.request
-    kind = kind_of(request.tier)
+    kind = kind_of(request.tier, request.part)
     ready = _ready(service, kind.preflight(service, request.tier, backups))
     server = ready.facts.identity
     if _is_ours(request):
@@ -229,6 +231,7 @@ def _manifest(
         full=index.full,
         doubts=content.doubts,
         lacking=content.lacking,
+        only_tables=() if request.part is None else request.part.names,
     )
 
 

@@ -94,7 +94,7 @@ def _require_removable(service: Service, backup: Backup, own: Sequence[Backup]) 
 def _newest_verified(service: Service, backup: Backup, own: Sequence[Backup]) -> Backup | None:
     """The newest verified backup of its kind; one from the future only if there is no other."""
     verified = [other for other in own if other.origin is Origin.DUMP and other.is_verified]
-    alike = [other for other in verified if other.tier.is_sql is backup.tier.is_sql]
+    alike = [other for other in verified if other.tier.is_sql is backup.tier.is_sql and other.is_whole]
     now = service.clock()
     return next((other for other in alike if not from_future(other, now)), next(iter(alike), None))
 

@@ -148,7 +148,7 @@ def _still_known(service: Service, rows: dict[str, Backup]) -> list[Backup]:
 
 
 def newest_verified(service: Service, backups: Sequence[Backup]) -> Backup | None:
-    """The newest verified backup of this database, as plain SQL, that this service made.
+    """The newest verified backup of this whole database, as plain SQL, that this service made.
 
     Args:
         service: the parts.
@@ -156,7 +156,9 @@ def newest_verified(service: Service, backups: Sequence[Backup]) -> Backup | Non
     """
     now = service.clock()
     own = (backup for backup in ours(service, backups) if backup.origin is Origin.DUMP and backup.is_verified)
-    return next((backup for backup in own if backup.tier.is_sql and not is_newer(backup, now)), None)
+    return next(
+        (backup for backup in own if backup.tier.is_sql and backup.is_whole and not is_newer(backup, now)), None
+    )
 
 
 def find(service: Service, name: str, backups: Inventory | None = None) -> Backup:
@@ -202,7 +204,11 @@ def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[s
     if not made:  # then backups that lost their manifests count, but no file that somebody else put there
         made = [backup for backup in own if backup.file not in found]
     tier = alias.removeprefix("latest-") if alias.startswith("latest-") else None
-    candidates = [backup for backup in made if (backup.tier == tier if tier else backup.tier not in _NEVER_LATEST)]
+    candidates = [
+        backup
+        for backup in made
+        if (backup.tier == tier if tier else backup.tier not in _NEVER_LATEST and backup.is_whole)
+    ]
     now = service.clock()
     come = [backup for backup in candidates if not is_newer(backup, now)]
     if come:
@@ -264,6 +270,7 @@ def _by_word(file: TreeFile, row: Backup | None, service: Service) -> Backup:
             pinned_reason=backup.pinned_reason,
             made_by=backup.made_by,
             pinned_by=backup.pinned_by,
+            only_tables=backup.only_tables,
             revision=backup.revision,
             doubts=backup.doubts,
             lacking=backup.lacking,

@@ -96,6 +96,11 @@ def verify_opened(found: OpenBackup, progress: Progress, outcome: VerifyResult, 
     _note(found.service, backup, failure, outcome)
 
 
+def note_damage(service: Service, backup: Backup, error: BackupError) -> None:
+    """Tell of damage that was found while a backup was read, and remember it."""
+    _note(service, backup, error, VerifyResult())
+
+
 def _verify_one(
     service: Service, listed: Backup, progress: Progress, outcome: VerifyResult, *, asked_for: bool
 ) -> None:

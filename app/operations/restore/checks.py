@@ -30,6 +30,7 @@ from app.operations.restore.lacking import remedy
 from app.operations.restore.losses import LOSSES, loss_findings, rowless_findings
 from app.operations.restore.migration import MIGRATION, migration_findings
 from app.operations.restore.origin import database_findings, server_findings
+from app.operations.restore.part import part_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import REVISION, revision_findings
@@ -54,7 +55,7 @@ def check_restore(job: Job, restore_id: str) -> list[Finding]:
     """
     server = _server(job)
     answers = server.error is None
-    findings = [job.source.verified, *_origin(job, answers=answers), *_access(job)]
+    findings = [job.source.verified, *part_findings(job), *_origin(job, answers=answers), *_access(job)]
     if answers:
         findings += room_findings(job)
     confirmed = Finding.ok("confirmation", f"{job.request.changes} is what is to be changed")
@@ -78,7 +79,7 @@ def check_preview(job: Job) -> list[Finding]:
     """
     server = _server(job)
     answers = server.error is None
-    findings = [job.source.verified, *_origin(job, answers=answers), server, *_access(job)]
+    findings = [job.source.verified, *part_findings(job), *_origin(job, answers=answers), server, *_access(job)]
     if answers:
         findings += _of_the_server(job)
     return _without_error([_for_preview(finding) for finding in findings])
@@ -127,7 +128,7 @@ def _of_the_server(job: Job) -> Iterator[Finding]:
     yield from _existence(job)
     yield _versions(job.source, job.facts)
     yield from findings_of(REVISION, lambda: revision_findings(job))
-    yield from findings_of("content", lambda: _content(job.source))
+    yield from findings_of("content", lambda: _content(job))
     yield from findings_of(RIGHTS, lambda: rights_findings(job))
     yield from findings_of(MIGRATION, lambda: migration_findings(job))
     if job.request.by_rows:
@@ -183,10 +184,10 @@ def _versions(source: RestoreSource, facts: TargetFacts) -> Finding:
     return Finding.warning("versions", message)
 
 
-def _content(source: RestoreSource) -> Iterable[Finding]:
-    if source.verified.severity is Severity.ERROR:
+def _content(job: Job) -> Iterable[Finding]:
+    if job.source.verified.severity is Severity.ERROR:
         return
-    remarks = lint(source.archive)
+    remarks = lint(job.source.archive, rows=job.loads)
     yield Finding.ok("content", "; ".join(["nothing in it but statements as pg_dump writes them", *remarks]))
 
 

@@ -20,6 +20,7 @@ from app.operations.backups.servers import note_restored
 from app.operations.restore.foreign import loading_role
 from app.operations.restore.job import RestoreJob
 from app.operations.restore.migration import Rows, migrated_rows, rows_of
+from app.operations.restore.parts import with_what_was_read
 from app.operations.restore.revisions import offering_migration, revision_notes
 from app.operations.restore.safety import safety_backup
 from app.operations.restore.subscriptions import detach_copies, pause, report_subscriptions
@@ -52,7 +53,8 @@ def _by_shadow(job: RestoreJob) -> None:
 
 def _load_and_prove(job: RestoreJob, shadow: str) -> None:
     archive, outcome = job.source.archive, job.outcome
-    options = LoadOptions(facts=job.source.facts, search_path=job.request.search_path, role=loading_role(job))
+    path, role = job.request.search_path, loading_role(job)
+    options = LoadOptions(facts=job.source.facts, search_path=path, role=role, proven_next=True)
     with job.phase("load", archive.index.raw_bytes):
         loaded = job.target.load(shadow, archive, options, job.progress.advance)
     outcome.rows = {str(table): rows for table, rows in loaded.rows.items()}
@@ -157,7 +159,8 @@ def _by_rows(job: RestoreJob) -> None:
         with job.phase("merge", rows.archive.index.raw_bytes), offering_migration(job):
             merging = stack.enter_context(job.target.merging(rows.archive, rows.request, job.progress.advance))
             merging.check()
-        safety_backup(job)
+        with_what_was_read(job.outcome.findings, job.source, service.events, job.record.id)
+        safety_backup(job, merging.can_change() if job.request.of_chosen_tables and job.takes_safety else None)
         journal.write(Step.LOADING)
         script = stack.enter_context(service.tree.scripts.create(job.record.id))
 

@@ -16,6 +16,8 @@ from app.operations.backups.inventory import Inventory, inventory
 from app.operations.restore.checks import COMMANDS, check_preview
 from app.operations.restore.job import Job
 from app.operations.restore.migration import migrated_rows, rows_of
+from app.operations.restore.part import not_comparable
+from app.operations.restore.parts import with_what_was_read
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import offering_migration, revision_notes, schema_versions, versions_between
 from app.operations.restore.source import RestoreSource, locate, open_source
@@ -60,13 +62,15 @@ def preview(service: Service, request: RestoreRequest, progress: Progress = SILE
         RestoreError, BackupError: the restore would be refused, or the server does not answer.
     """
     backups = inventory(service)
-    source = open_source(service, locate(service, request.backup, backups), progress)
+    place = locate(service, request.backup, backups)
+    source = open_source(service, place, progress, in_parts=request.of_chosen_tables)
     job = Job(service=service, request=request, backups=backups, source=source, progress=progress)
     findings = check_preview(job)
     rows = migrated_rows(job, preview_name(request.changes, secrets.token_hex(6))) if job.migration else rows_of(job)
     with offering_migration(job):
         brought = replace(source, archive=rows.archive)
         changes = _plan(job.target, brought, rows.request, progress) if job.live else _all_new(source)
+    with_what_was_read(findings, source, service.events, None)
     notes = (*revision_notes(job, findings), *rows.notes, *changes.notes)
     changes = replace(changes, versions=job.versions, notes=notes)
     return Preview(
@@ -95,10 +99,14 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
     backups = inventory(service)
     source = _verified_source(service, one, backups, progress)
     if other is None:
-        changes = _plan(service.target, source, MergeRequest(exact=True), progress)
+        held = () if source.backup is None else source.backup.tables_held
+        changes = _plan(service.target, source, MergeRequest(exact=True, tables=held), progress)
         # Asked in the live database itself: to look, nobody needs a way into another one.
         return _with_versions(changes, schema_versions(service, service.target, source, service.source.facts()))
     second = _verified_source(service, other, backups, progress)
+    for backup in (source.backup, second.backup):
+        if backup is not None and not backup.is_whole:
+            raise not_comparable(backup)
     progress.start("compare", source.archive.index.raw_bytes + second.archive.index.raw_bytes)
     changes = service.target.compare(source.archive, second.archive, progress.advance)
     return _with_versions(changes, versions_between(service, source, second))

@@ -144,6 +144,11 @@ class RestoreRequest:
         """Whether rows are brought into existing tables."""
         return self.mode is Mode.MERGE or bool(self.merge.tables)
 
+    @property
+    def of_chosen_tables(self) -> bool:
+        """Whether only rows of tables that it names can come."""
+        return bool(self.merge.tables)
+
     def require_confirmation(self) -> None:
         """Make sure that the name of the database that will change was typed out.
 

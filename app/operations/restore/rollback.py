@@ -38,6 +38,7 @@ from app.operations.backups.verify import read_manifest
 from app.operations.ending import Ending
 from app.operations.restore.hooks import Hooks, require_hooks
 from app.operations.restore.journal import Journal
+from app.operations.restore.part import restoring_safety
 from app.operations.restore.position import Obstacle, obstacle_to_rename
 from app.operations.restore.recover import (
     PATIENCE_SECONDS,
@@ -47,7 +48,7 @@ from app.operations.restore.recover import (
     interrupted,
     recover,
 )
-from app.operations.restore.safety import take_safety_backup
+from app.operations.restore.safety import safety_request, take_safety_backup
 from app.operations.restore.subscriptions import pause, remarks_on_rollback, resume, resume_or_remark
 from app.operations.service import SILENT, Progress, Service, target_for
 from app.ports.events import Event, failure
@@ -139,7 +140,7 @@ def _require_undo(service: Service, record: Restore) -> None:
     elif record.state is RestoreState.ABANDONED:
         hint = "residency-backup check --repair"
     elif record.safety:
-        hint = f"the state before is in {record.safety}: {_restore_safety(record, record.database)}"
+        hint = f"the state before is in {record.safety}: {restoring_safety(service, record)}"
     raise RestoreValidationError(f"restore {record.id} cannot be rolled back: {obstacle.why}", obstacle.hint or hint)
 
 
@@ -230,7 +231,8 @@ def _by_rename(service: Service, journal: Journal, progress: Progress) -> list[s
 def _in_place(service: Service, journal: Journal, progress: Progress) -> list[str]:
     record = journal.record
     # Nothing else would be left of the rows that came since the restore.
-    taken = take_safety_backup(service, record, f"before the rollback of restore {record.id}", progress)
+    request = safety_request(record, f"before the rollback of restore {record.id}")
+    taken = take_safety_backup(service, record, request, progress)
     journal.write(before_rollback=taken.backup.id)
     replace_by_safety_backup(service, journal, progress)
     return [f"the database was made what the safety backup {record.safety} holds"]
@@ -316,11 +318,6 @@ class RollbackEnding(Ending):
         self._journal.service.events.emit(failure(RestoreEvent.NOT_ROLLED_BACK, error, restore=record.id))
 
 
-def _restore_safety(record: Restore, live: str) -> str:
-    """The command that restores the safety backup."""
-    return f"residency-backup restore {record.safety} --mode replace --confirm {quote(live)}"
-
-
 def _rollback_error(service: Service, record: Restore, error: Exception) -> RestoreRollbackError:
     """Says what stands where, and what can be done by hand."""
     live, method = record.changes, record.method or Method.IN_PLACE
@@ -329,8 +326,8 @@ def _rollback_error(service: Service, record: Restore, error: Exception) -> Rest
         "postgres", "BEGIN", renaming(live, record.shadow or ""), renaming(record.undo or "", live), "COMMIT"
     )
     by_hand = {
-        Method.SHADOW: _restore_safety(record, live) if is_refused else rename,
-        Method.IN_PLACE: _restore_safety(record, live),
+        Method.SHADOW: restoring_safety(service, record) if is_refused else rename,
+        Method.IN_PLACE: restoring_safety(service, record),
         Method.ROWS: f"psql -X -1 -v ON_ERROR_STOP=1 -d {quote(live)} -f {quote(str(_script(service.tree, record)))}",
     }
     where = f"database {live} is as the restore left it"

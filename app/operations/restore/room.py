@@ -25,10 +25,11 @@ def room_findings(job: Job) -> Iterator[Finding]:
     """The room on the disk of the tree and, if it is known and another one, on the server's."""
     service, source, live = job.service, job.source, job.facts.live
     safety = 0
-    if job.takes_safety and live is not None:
+    # Which tables the restore of chosen ones can change is not known yet: their safety backup looks for room itself.
+    if job.takes_safety and live is not None and not job.request.of_chosen_tables:
         safety = forecast(live.size, service.options.codec, newest_verified(service, job.backups))
     # A merge puts the backup's rows beside the live ones, without indexes.
-    building = source.archive.index.raw_bytes if job.request.by_rows else source.size
+    building = _rows_beside(job) if job.request.by_rows else source.size
     copy = 0
     if job.migration:  # the scratch database is gone before the rows are put there
         building, copy = max(building, source.size), source.archive.index.raw_bytes // SHRINKS
@@ -37,6 +38,15 @@ def room_findings(job: Job) -> Iterator[Finding]:
     yield _tree_room(service.tree, service.options, safety + copy + (building if together else 0))
     if folder is not None and not together:
         yield _server_room(folder, building)
+
+
+def _rows_beside(job: Job) -> int:
+    """Bytes of the rows that are put beside the live ones: of the chosen tables, if they are all, and are known."""
+    merge, index = job.request.merge, job.source.archive.index
+    chosen = [
+        part.raw_bytes for part in index.segments if part.table and {str(part.table), part.table.name} & {*merge.tables}
+    ]
+    return sum(chosen) if chosen and not (merge.dependents or merge.parents) else index.raw_bytes
 
 
 def room_error(error: BackupStorageError) -> RestoreStorageError:

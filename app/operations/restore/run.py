@@ -99,7 +99,7 @@ def _checked_job(
 ) -> RestoreJob:
     """Pin and open the backup, and run the checks."""
     service = journal.service
-    source = open_source(service, place, progress, pinned_for=journal.record)
+    source = open_source(service, place, progress, pinned_for=journal.record, in_parts=request.of_chosen_tables)
     if source.backup is not None and source.stored is not None:
         backups = backups.with_manifest(source.backup.file, source.stored.data, source.stored.manifest)
     job = RestoreJob(

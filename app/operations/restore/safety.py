@@ -7,6 +7,7 @@ from shlex import quote
 
 from app.domain.backup import Tier
 from app.domain.checks import Finding
+from app.domain.listed import listed
 from app.domain.psql import in_psql, renaming
 from app.domain.restore import Restore, Step
 from app.errors import BackupCancelledError, BackupError, CatalogError, RestoreError, as_restore_error
@@ -15,8 +16,10 @@ from app.operations.backup.take import BackupRequest, take_backup
 from app.operations.backups.inventory import Inventory
 from app.operations.restore.job import Job, RestoreJob
 from app.operations.service import Progress, Service
+from app.ports.source import Part
 
 FOLDER = "backup folder"
+_SHOWN = 10
 
 
 def folder_findings(job: Job) -> Iterator[Finding]:
@@ -35,8 +38,13 @@ def folder_findings(job: Job) -> Iterator[Finding]:
         yield Finding.ok(FOLDER, f"{what} can be written")
 
 
-def safety_backup(job: RestoreJob) -> None:
-    """Take, verify and pin a backup of the live database, and record it. It comes last before the change."""
+def safety_backup(job: RestoreJob, part: Part | None = None) -> None:
+    """Take, verify and pin a backup of the live database, and record it. It comes last before the change.
+
+    Args:
+        job: the restore.
+        part: the tables that can change; None if it may be all.
+    """
     live, findings = job.request.changes, job.outcome.findings
     if not job.takes_safety:
         reason = "is not the live database" if job.live else "does not exist"
@@ -44,24 +52,39 @@ def safety_backup(job: RestoreJob) -> None:
         return
     job.journal.write(Step.SAFETY)
     with job.phase("safety backup"):
-        taken = take_safety_backup(
-            job.service, job.record, f"before restore {job.record.id}", job.progress, job.backups
-        )
+        request = safety_request(job.record, f"before restore {job.record.id}", part)
+        taken = take_safety_backup(job.service, job.record, request, job.progress, job.backups)
     job.outcome.warnings += taken.warnings
     job.journal.write(safety=taken.backup.id)
-    message = f"{taken.backup.id}: taken, verified and pinned until the restore can no longer be rolled back"
+    what = f"{listed(part.names, _SHOWN)}: no other table can change" if part else "the whole database"
+    message = f"{taken.backup.id}: taken, verified and pinned until the restore can no longer be rolled back; of {what}"
     findings.append(Finding.ok("safety backup", message))
 
 
+def safety_request(record: Restore, label: str, part: Part | None = None) -> BackupRequest:
+    """A safety backup that is pinned for a restore.
+
+    Args:
+        record: the restore.
+        label: what the backup is of.
+        part: the tables that can change; None for the whole database.
+    """
+    return BackupRequest(tier=Tier.SAFETY, label=label, pinned_reason=record.pin, part=part)
+
+
 def take_safety_backup(
-    service: Service, record: Restore, label: str, progress: Progress, backups: Inventory | None = None
+    service: Service,
+    record: Restore,
+    request: BackupRequest,
+    progress: Progress,
+    backups: Inventory | None = None,
 ) -> BackupResult:
-    """Take a safety backup that is pinned for a restore.
+    """Take a safety backup.
 
     Args:
         service: the parts.
-        record: the restore that pins it.
-        label: what the backup is of.
+        record: the restore that it is for.
+        request: what `safety_request` makes.
         progress: called with the number of bytes read.
         backups: an earlier inventory; None to list them.
 
@@ -69,7 +92,6 @@ def take_safety_backup(
         RestoreError: it failed, so nothing may be changed.
         BackupCancelledError, CatalogError: as of any backup.
     """
-    request = BackupRequest(tier=Tier.SAFETY, label=label, pinned_reason=record.pin)
     try:
         taken = take_backup(service, request, progress, backups)
     except (BackupCancelledError, CatalogError):

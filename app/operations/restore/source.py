@@ -10,9 +10,11 @@ from app.archive import reader
 from app.archive.inspect.first_bytes import of_two_dumps, with_crlf
 from app.archive.inspect.mishaps import Mishaps
 from app.archive.inspect.tables import TablesInFile
+from app.archive.kept_text import TextWhileIndexed
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.open_file import OpenFile
 from app.archive.reader import Archive
+from app.archive.scanner import Chunk
 from app.domain.backup import Backup, Origin, Tier
 from app.domain.checks import Finding
 from app.domain.events import RestoreEvent
@@ -33,6 +35,7 @@ from app.operations.backups.keep import StoredManifest, pin_opened
 from app.operations.backups.opened import OpenBackup, ReplacedMeanwhileError, each_look, opened, replaced_meanwhile
 from app.operations.backups.verify import VerifyResult, verify_opened
 from app.operations.given_file import is_packed_folder, require_plain, stat_of
+from app.operations.restore.parts import DamageNote, schema_finding
 from app.operations.restore.plain_text import PlainText, plain_text_of
 from app.operations.service import SILENT, Progress, Service
 from app.ports.events import Event, failure
@@ -42,11 +45,12 @@ _OTHER = "use another backup: residency-backup list"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RestoreSource:
-    """What is restored, read from its first to its last byte.
+    """What is restored.
 
     Attributes:
         manifest: None for a foreign dump, and for a backup that has lost its own.
         verified: the finding of its verification.
+        in_parts: whether only what is used of it is read and verified; else all of it was, from its first byte on.
         tables: what the file says of its tables, if all of it had to be read for that.
         stored: the manifest with its bytes, if this restore has pinned the backup.
     """
@@ -56,6 +60,7 @@ class RestoreSource:
     manifest: Manifest | None
     backup: Backup | None
     verified: Finding
+    in_parts: bool = False
     tables: TablesInFile | None = None
     stored: StoredManifest | None = None
 
@@ -116,7 +121,12 @@ def _names_a_file(name: str) -> bool:
 
 
 def open_source(
-    service: Service, place: Backup | Path, progress: Progress = SILENT, pinned_for: Restore | None = None
+    service: Service,
+    place: Backup | Path,
+    progress: Progress = SILENT,
+    pinned_for: Restore | None = None,
+    *,
+    in_parts: bool = False,
 ) -> RestoreSource:
     """Read a backup, or a file, from its first to its last byte, and compare it with its manifest if it has one.
 
@@ -127,6 +137,7 @@ def open_source(
         place: what `locate` found.
         progress: called with the number of bytes read.
         pinned_for: a restore; the backup is pinned for it before it is read.
+        in_parts: of a backup with a manifest, read only what is used: see `app.operations.restore.parts`.
 
     Raises:
         RestoreValidationError: it is no plain dump, or not a whole one.
@@ -137,13 +148,13 @@ def open_source(
     for backup in each_look(service, place):
         try:
             with opened(service, backup) as found:
-                return _of_backup(found, progress, pinned_for)
+                return _of_backup(found, progress, pinned_for, in_parts=in_parts)
         except (ReplacedMeanwhileError, BackupNotFoundError):
             continue
     raise replaced_meanwhile(place)
 
 
-def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None) -> RestoreSource:
+def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None, *, in_parts: bool) -> RestoreSource:
     """A backup of the tree as a source.
 
     Raises:
@@ -166,20 +177,27 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
     if pinned_for is not None and backup.pinned_reason is None:
         stored = _pinned(found, manifest, pinned_for)
         manifest = manifest if stored is None else stored.manifest
-    outcome = VerifyResult()
-    progress.start("verify", manifest.bytes)
-    verify_opened(found, progress, outcome, manifest)
-    verified = Finding.ok("backup", f"{backup.id} verifies: every byte is what was dumped")
-    if outcome.failed:
-        verified = Finding.failed("backup", _unfit(backup.id, outcome.failed[0][1]))
+    damaged = DamageNote(found, _unfit) if in_parts else None
+    archive = Archive(held.open, manifest.codec, manifest.index, damaged=damaged)
     return RestoreSource(
         name=backup.id,
-        archive=Archive(held.open, manifest.codec, manifest.index),
+        archive=archive,
         manifest=manifest,
         backup=manifest.to_backup(backup.id, backup.file),
-        verified=verified,
+        verified=schema_finding(archive, backup.id, progress) if in_parts else _verified(found, manifest, progress),
+        in_parts=in_parts,
         stored=stored,
     )
+
+
+def _verified(found: OpenBackup, manifest: Manifest, progress: Progress) -> Finding:
+    """Read all of a backup."""
+    name, outcome = found.backup.id, VerifyResult()
+    progress.start("verify", manifest.bytes)
+    verify_opened(found, progress, outcome, manifest)
+    if outcome.failed:
+        return Finding.failed("backup", _unfit(name, outcome.failed[0][1]))
+    return Finding.ok("backup", f"{name} verifies: every byte is what was dumped")
 
 
 def _pinned(found: OpenBackup, manifest: Manifest, restore: Restore) -> StoredManifest | None:
@@ -203,21 +221,27 @@ def _scanned(place: Backup | Path, path: Path, text: PlainText, progress: Progre
     """A source without a manifest: its index is made by reading it. `path` leads to its file."""
     name = name_of(place)
     progress.start(f"index {Path(name).name}", text.size)
-    mishaps = Mishaps()
+    mishaps, sql = Mishaps(), TextWhileIndexed()
+
+    def look(chunk: Chunk) -> None:
+        mishaps.look(chunk)
+        sql.take(chunk)
+
     try:
         with text.open() as stream:
-            index = reader.build_index(stream, text.codec, progress.advance, mishaps.look)
+            index = reader.build_index(stream, text.codec, progress.advance, look)
     except (BackupReadError, BackupValidationError) as error:
         raise _unfit(name, error) from error
     if not index.complete:
         message = f"{name} is no plain dump of pg_dump, or was cut off: its end marker is missing"
         raise RestoreValidationError(message, _OTHER)
     _require_untouched(path, text, mishaps)
+    sql.finish()
     backup = place if isinstance(place, Backup) else None
     message = f"{name} has no manifest to be proven by; it is whole, and was indexed by reading it"
     return RestoreSource(
         name=name,
-        archive=Archive(text.open, text.codec, index if text.seekable else index.without_places()),
+        archive=Archive(text.open, text.codec, index if text.seekable else index.without_places(), kept=sql.kept),
         manifest=None,
         backup=backup,
         tables=mishaps.tables,

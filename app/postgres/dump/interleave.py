@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable
 from functools import partial
 
 from app.archive.index import SegmentKind
 from app.archive.inspect.pg_attver import without_pg_attver
-from app.archive.scanner import SegmentHeader, scan
+from app.archive.scanner import Chunk, SegmentHeader
 from app.archive.writer import Destination
 from app.postgres.dump.ranges import TableRange
 from app.postgres.dump.workers import Workers
 
 
-def merge_in_dump_order(text: Iterator[bytes], workers: Workers, archive: Destination) -> None:
+def merge_in_dump_order(chunks: Iterable[Chunk], workers: Workers, archive: Destination) -> None:
     """Write each range in the place where pg_dump would have put its table: tables are ordered by name."""
     header: SegmentHeader | None = None
-    for chunk in without_pg_attver(scan(text)):
+    for chunk in without_pg_attver(chunks):
         if chunk.header is not header:
             header = chunk.header
             for packed_segment in workers.packed_segments(partial(_stands_before, header)):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,6 +11,10 @@ from contextlib import contextmanager
 from app.postgres.programs import GRACE_SECONDS, ChildProcess
 
 AHEAD_BYTES = 64 << 20  # that wait for the consumer; with more, the program waits
+# A slow program, such as pg_dump with many large objects, writes a few kilobytes at a time. After some such blocks the
+# next one is awaited in the pipe, which holds far more: each block that is handed over costs both threads their turn.
+_SMALL_BYTES, _SMALL_BLOCKS = 64 << 10, 16
+_PAUSE_SECONDS = 0.01
 
 
 class _OutputBuffer:
@@ -60,8 +65,12 @@ class _OutputBuffer:
             return block
 
     def _read(self) -> None:
+        small = 0
         try:
             for block in self._program.blocks():
+                small = small + 1 if len(block) < _SMALL_BYTES else 0
+                if small > _SMALL_BLOCKS:
+                    time.sleep(_PAUSE_SECONDS)
                 with self._state:
                     self._state.wait_for(lambda: self._unwanted or self._waiting < AHEAD_BYTES)
                     if self._unwanted:

@@ -162,6 +162,7 @@ class _SnapshotAttempts:
             id=identifier,
             taken_at=taken_at,
             tables=frozenset(tables.values()),
+            dumped_as=tables,
             tables_locked=seen,
             server_version=version,
             encoding=encoding,

@@ -19,11 +19,12 @@ import psycopg
 import structlog
 
 from app.archive.manifest import ServerFacts
+from app.archive.scanner import scan
 from app.archive.writer import Destination
 from app.domain.doubts import Doubt
 from app.domain.servers import Identity
 from app.errors import BackupReadError, LockTableFullError, ServerUnavailableError
-from app.ports.source import ChangedError, GaveWayError
+from app.ports.source import ChangedError, GaveWayError, Part, Survey
 from app.postgres import event_triggers, server_facts
 from app.postgres.binaries import find_binary
 from app.postgres.database import FULL, Database
@@ -31,11 +32,13 @@ from app.postgres.dump.early_reads import AttemptHistory, EarlyReader, early_ses
 from app.postgres.dump.exported_snapshot import ExportedSnapshot
 from app.postgres.dump.failures import DumpFailures
 from app.postgres.dump.interleave import merge_in_dump_order
+from app.postgres.dump.part import DumpOfPart
 from app.postgres.dump.range_reader import RangeReader, range_reader
 from app.postgres.dump.ranges import LargeTable, TableRange, ranges_of
 from app.postgres.dump.read_ahead import read_ahead
 from app.postgres.dump.search_path.reliance import find_doubts
 from app.postgres.dump.snapshot import exported_snapshot
+from app.postgres.dump.survey import survey
 from app.postgres.dump.undumped import undumped
 from app.postgres.dump.unplannable import unplannable
 from app.postgres.dump.watch import Watch
@@ -55,6 +58,7 @@ class _DumpOptions(NamedTuple):
     jobs: int
     encoding: str | None
     doubting: bool
+    part: Part | None = None
 
 
 class PostgresSource:
@@ -105,8 +109,11 @@ class PostgresSource:
     def undumped(self) -> list[str]:
         return self._connector.query(undumped)
 
+    def survey(self) -> Survey:
+        return self._connector.query(survey)
+
     @contextmanager
-    def snapshot(self) -> Iterator[_Snapshot]:
+    def snapshot(self, part: Part | None = None) -> Iterator[_Snapshot]:
         history = self._learnt
         try:
             with (
@@ -117,7 +124,7 @@ class PostgresSource:
                 ) as snapshot,
             ):
                 described = replace(snapshot, encoding=self._options.encoding or snapshot.encoding)
-                yield _Snapshot(database, connection, described, early, self._options)
+                yield _Snapshot(database, connection, described, early, self._options._replace(part=part))
         except (GaveWayError, ChangedError):
             history.gave_way = True
             raise
@@ -142,6 +149,11 @@ class _Snapshot:
     ) -> None:
         self.taken_at = snapshot.taken_at
         self.tables = snapshot.tables
+        self._part: DumpOfPart | None = None
+        if options.part is not None:
+            chosen = options.part.tables & snapshot.dumped_as.keys()
+            self.tables = frozenset(snapshot.dumped_as[table] for table in chosen)
+            self._part = DumpOfPart(connection, options.part)
         self.wal_position = snapshot.wal_position
         self.doubts: Sequence[Doubt] = ()
         self._database = database
@@ -158,7 +170,7 @@ class _Snapshot:
         """Write everything that the snapshot shows, in the order of an archive."""
         with self._failures.explained(), ExitStack() as stack:
             large = self._large_tables()
-            if self._options.doubting:
+            if self._options.doubting and self._options.part is None:
                 self.doubts = find_doubts(self._connection, self._database, self._snapshot.id)
             ranges = self._ranges(large)
             count = min(self._options.jobs, len(ranges))
@@ -182,7 +194,8 @@ class _Snapshot:
     def _write(self, text: Iterator[bytes], dump: ChildProcess, workers: Workers, archive: Destination) -> None:
         """Write pg_dump's output and the ranges into the archive."""
         try:
-            merge_in_dump_order(text, workers, archive)
+            chunks = scan(text) if self._part is None else self._part.chunks(scan(text))
+            merge_in_dump_order(chunks, workers, archive)
             dump.check()
             self._connection.execute("SELECT 1")  # the session that watches was connected to the end
             if cause := self._watch.cause():
@@ -199,7 +212,8 @@ class _Snapshot:
     def _large_tables(self) -> list[LargeTable]:
         """Tables to read beside pg_dump; none if the server's lock table has no room for more locks than pg_dump's."""
         if not self._snapshot.unlocked:
-            return self._early.large_tables(self._connection, self._snapshot)
+            large, part = self._early.large_tables(self._connection, self._snapshot), self._options.part
+            return large if part is None else [table for table in large if table.table in part.tables]
         require_as_shown(self._connection)  # it locks catalogs, which must come before pg_dump takes what is left
         return []
 
@@ -265,6 +279,7 @@ class _Snapshot:
         argv = pg_dump_arguments(program.path, self._database, self._snapshot.id, self._snapshot.encoding)
         log.debug("backup dump begins", command=argv, large_tables=len(large), jobs=self._options.jobs)
         without = [b"--exclude-table-data=" + table.pattern for table in large]
+        without += self._part.arguments if self._part else []
         dump = stack.enter_context(running([*argv, *without], self._database.environment(os.environ)))
         self._programs.append(dump)
         return dump, stack.enter_context(read_ahead(dump))

@@ -15,6 +15,7 @@ import psycopg
 import structlog
 
 from app.domain.psql import in_psql
+from app.postgres.questions import Question, Rows, ask
 from app.postgres.server_messages import message_of
 
 log = structlog.get_logger(__name__)
@@ -60,8 +61,19 @@ _PATIENCE = "SET LOCAL lock_timeout = '200ms'; SET LOCAL statement_timeout = '1s
 
 def undumped(connection: psycopg.Connection) -> list[str]:
     """Objects and rows of users that no dump holds, a sentence each with what helps."""
+    return described(connection, ask(connection, undumped_question()))
+
+
+def undumped_question() -> Question[list[Rows]]:
+    """What `described` needs, as a question of one round trip."""
+    return (yield (_TABLES, _MEMBERS, _FUNCTIONS))
+
+
+def described(connection: psycopg.Connection, found: list[Rows]) -> list[str]:
+    """Look into the tables that were found, and say what no dump holds."""
+    tables, members, functions = found
     sentences, database, rows_of = [], connection.info.dbname, set()
-    for extension, table, named, own in connection.execute(_TABLES.encode()).fetchall():
+    for extension, table, named, own in tables:
         if _has_others(connection, table, own):
             rows_of.add(("table", table))
             detached = in_psql(database, f"ALTER EXTENSION {named} DROP TABLE {table}")
@@ -71,7 +83,7 @@ def undumped(connection: psycopg.Connection) -> list[str]:
                 f" added it to that, this brings it into the next backup: {detached}; if the extension made it, keep"
                 f" its rows: {copied}"
             )
-    for kind, name, extension in connection.execute(_MEMBERS.encode()).fetchall():
+    for kind, name, extension in members:
         if (kind, name) in rows_of:
             continue
         detached = in_psql(database, f"ALTER EXTENSION {extension} DROP {kind} {name}")
@@ -79,7 +91,7 @@ def undumped(connection: psycopg.Connection) -> list[str]:
             f"{kind} {name} was added to extension {extension}, so no backup has it, and objects that depend on it are"
             f" not restored: {detached}"
         )
-    for (function,) in connection.execute(_FUNCTIONS.encode()).fetchall():
+    for (function,) in functions:
         moved = in_psql(database, f"ALTER FUNCTION {function} SET SCHEMA public")
         sentences.append(
             f"function {function} is in a schema of the server, so no backup has it, and objects that call it are not"

@@ -110,6 +110,8 @@ def _granted_access(database: Database, role: str) -> Iterator[None]:
 class _OwnerlessSession(WatchedSession):
     """A session that skips statements about owners: everything belongs to the role."""
 
+    takes_owners = False
+
     def run(self, statement: bytes, what: str) -> None:
         if is_about_owners(statement, syntax_of(self)):
             log.debug("restore skips an owner", what=what)

@@ -127,16 +127,18 @@ def _first(chunks: Iterator[Chunk], segment: Segment) -> Chunk:
 
 
 def _whole(archive: Archive, segment: Segment) -> Batch:
+    """A segment as one batch. What was read of it for its COPY statement is not read again for its rows."""
+    begun = [_one_block(archive, segment)]
+    copy = _first(begun[0], segment).data
     if segment.raw_bytes <= SMALL_BYTES:
-        chunks = _one_block(archive, segment)
-        empty = Batch(table_of(segment), _first(chunks, segment).data, segment.columns, tuple)
-        return _held(empty, [chunk.data for chunk in chunks if chunk.rows])
-    copy = _first(_one_block(archive, segment), segment).data
-    return Batch(table_of(segment), copy, segment.columns, partial(_rows, archive, segment))
+        empty = Batch(table_of(segment), copy, segment.columns, tuple)
+        return _held(empty, [chunk.data for chunk in begun.pop() if chunk.rows])
 
+    def rows() -> Iterator[bytes]:
+        chunks = begun.pop() if begun else _one_block(archive, segment)
+        return (chunk.data for chunk in chunks if chunk.rows)
 
-def _rows(archive: Archive, segment: Segment) -> Iterator[bytes]:
-    return (chunk.data for chunk in _one_block(archive, segment) if chunk.rows)
+    return Batch(table_of(segment), copy, segment.columns, rows)
 
 
 def _block(empty: Batch, chunks: Iterator[Chunk]) -> Iterator[Batch]:

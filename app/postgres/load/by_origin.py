@@ -32,7 +32,7 @@ def load_by_origin(  # noqa: PLR0913 -- what a load takes, and the password of t
     """
     path = options.search_path
     if options.role is None and not options.foreign:
-        return load(database, archive, jobs, progress, path)
+        return load(database, archive, jobs, progress, path, analyzed=not options.analyzed_by_proof)
     with refuse_server_changes(database, database.name):
         if options.role is None:
             return load(database, archive, jobs, progress, path, session_factory=watched_session)

@@ -26,7 +26,7 @@ from app.postgres.database import FULL, Database
 from app.postgres.load.data import DataLoader, check_rows
 from app.postgres.load.function_path import FunctionPath
 from app.postgres.load.statements import SqlRunner
-from app.postgres.load.statistics import NOT_SYSTEM, analyze
+from app.postgres.load.statistics import NOT_SYSTEM, analyze, calls_functions
 from app.postgres.operator_path import set_operator_path
 from app.postgres.session import RestoreSession, restore_session
 
@@ -51,6 +51,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
     search_path: str | None = None,
     *,
     session_factory: SessionFactory = restore_session,
+    analyzed: bool = True,
 ) -> LoadResult:
     """Load an archive.
 
@@ -61,6 +62,8 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
         progress: called with the number of bytes of row data sent.
         search_path: of functions during the load; see `app.postgres.load.function_path`.
         session_factory: opens each session; gets the database and the number of sessions.
+        analyzed: whether to end with ANALYZE. If not, `app.postgres.replace.analyzing` does that, unless ANALYZE calls
+            functions of users.
 
     Raises:
         RestoreValidationError: the file has a statement that no dump has, or the database is not empty.
@@ -78,8 +81,9 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
         set_operator_path(sessions, search_path)
         rows = _run_archive(sessions, archive, FunctionPath(sessions[0], search_path), progress, seconds)
         check_rows(rows, {table.table: table.rows for table in archive.index.tables})
-        with _timed(seconds, "analyze"):
-            analyze(sessions)
+        if analyzed or calls_functions(sessions[0]):
+            with _timed(seconds, "analyze"):
+                analyze(sessions)
     log.debug("restore loaded", database=database.name, rows=sum(rows.values()), tables=len(rows), seconds=seconds)
     remarks = tuple(remark for loaded in sessions for remark in loaded.remarks)
     return LoadResult({table.table: rows[table.table] for table in archive.index.tables}, seconds, remarks)

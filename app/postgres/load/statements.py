@@ -23,6 +23,7 @@ from app.archive.scanner import Chunk
 from app.errors import RestoreValidationError
 from app.postgres.dispensable import remark_dropped_roles, retry_views
 from app.postgres.load.entries import PARALLEL, Entry, entry_header
+from app.postgres.load.large_objects import load_run
 from app.postgres.load.parallel import GROUP_STATEMENTS, ParallelEntries
 from app.postgres.load.rows import InsertRun
 from app.postgres.session import SETTING, RestoreSession
@@ -80,7 +81,10 @@ class SqlRunner:
                     message = f"rows of table {chunk.header.table} are among the SQL"
                     hint = "the manifest does not fit the file; to rebuild it: residency-backup sync"
                     raise RestoreValidationError(message, hint)
-                self._unit(chunk.data)
+                if chunk.objects:
+                    self._objects(chunk.data)
+                else:
+                    self._unit(chunk.data)
         self._flush()
 
     def finish(self) -> None:
@@ -152,6 +156,13 @@ class SqlRunner:
             return
         for statement, name in group:
             self._main.run(statement, name)
+
+    def _objects(self, run: bytes) -> None:
+        """Run statements about large objects, which no batch waits for."""
+        self._inserts.end()
+        self._flush()
+        self._entry = None
+        load_run(self._main, run, "large objects")
 
     def _insert(self, table: bytes, statement: bytes) -> None:
         """Run an INSERT. Before the first one after other statements, the table's name is checked."""

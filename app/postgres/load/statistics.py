@@ -41,6 +41,16 @@ _TABLES = f"""
     WHERE {NOT_SYSTEM} AND o.relkind IN ('r', 'm', 'p') AND NOT o.relispartition
     ORDER BY relkind = 'p' DESC, pg_relation_size(o.oid) DESC"""
 
+_FIRST_OF_USERS = 16384  # FirstNormalObjectId
+# By to_jsonb, because PostgreSQL 13 has no such column.
+_CALLS_FUNCTIONS = f"""
+    SELECT EXISTS (SELECT FROM pg_proc p JOIN pg_language l ON l.oid = prolang
+                   WHERE p.oid >= {_FIRST_OF_USERS} AND lanname NOT IN ('internal', 'c'))
+        AND (EXISTS (SELECT FROM pg_index WHERE indexrelid >= {_FIRST_OF_USERS}
+                     AND (indexprs IS NOT NULL OR indpred IS NOT NULL))
+             OR EXISTS (SELECT FROM pg_statistic_ext s WHERE to_jsonb(s)->>'stxexprs' IS NOT NULL)
+             OR EXISTS (SELECT FROM pg_opclass WHERE oid >= {_FIRST_OF_USERS}))"""
+
 
 class _Table(NamedTuple):
     schema: str
@@ -80,6 +90,12 @@ def analyze(sessions: Sequence[RestoreSession]) -> None:
                         log.warning("restore leaves a table without statistics", reason=error.message)
 
     run_on_all(sessions, work)
+
+
+def calls_functions(session: RestoreSession) -> bool:
+    """Whether ANALYZE of some table may call functions of users, which may do anything."""
+    row = session.connection.execute(_CALLS_FUNCTIONS.encode()).fetchone()
+    return row is None or bool(row[0])
 
 
 def _groups(tables: Sequence[_Table]) -> Iterator[Sequence[_Table]]:

@@ -18,14 +18,13 @@ from typing import BinaryIO
 
 import structlog
 
-from app.archive.index import SegmentKind, TableName
+from app.archive.index import TableName
 from app.archive.inspect.lint import lint
-from app.archive.pg_dump import LO_CREATE
 from app.archive.reader import Archive
-from app.archive.scanner import scan
 from app.domain.changes import BlockedRows, Changes, MergeRequest, TableChanges
 from app.domain.restore import Policy
 from app.errors import MergeConflictError, RestoreBusyError, RestoreValidationError
+from app.ports.source import Part
 from app.postgres.database import Database
 from app.postgres.dump.give_way import read_giving_way, retry_while_locked
 from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE
@@ -36,11 +35,13 @@ from app.postgres.merge.counts import counted
 from app.postgres.merge.groups import Groups
 from app.postgres.merge.guesses import guesses_about
 from app.postgres.merge.inverse import Inverse
+from app.postgres.merge.large_objects import notes_on_large_objects
 from app.postgres.merge.match import MatchResult, match
 from app.postgres.merge.materialized_views import notes_on_views
 from app.postgres.merge.misfits import Misfits, refusal
 from app.postgres.merge.new_rows import notes_on_fills
 from app.postgres.merge.plan import Planner
+from app.postgres.merge.reach import part_to_change
 from app.postgres.merge.replica_identity import lack_replica_identity, require_publishable
 from app.postgres.merge.samples import samples
 from app.postgres.merge.schema import ForeignKey, LiveSchema
@@ -71,6 +72,7 @@ class LiveMerge:
     _planner: Planner
     _durable_id: Callable[[RestoreSession], str]
     _followed: Mapping[str, int]
+    _part: Part | None = None
 
     def preview(self) -> Changes:
         """What `apply` would do now; repeated if another session waits for a table that it reads."""
@@ -117,6 +119,11 @@ class LiveMerge:
             self._plan()
             planned = self._counted()
             self._require_allowed(Changes(tables=tuple(planned), blocked=self._blocked(planned)))
+
+    def can_change(self) -> Part | None:
+        """The tables that `apply` can change; None if it may be any."""
+        self._part = part_to_change(self._session, self._live, self._matched.tables)
+        return self._part
 
     def apply(self, inverse: BinaryIO, on_commit: Callable[[str], None]) -> Changes:
         """Merge, in one transaction."""
@@ -172,9 +179,17 @@ class LiveMerge:
     def _require_same_tables(self) -> None:
         """Make sure that the tables are as they were when the rows were staged."""
         names = {staged.match.name for staged in self._staged}
-        if _relevant_parts(live_schema(self._session), names) != _relevant_parts(self._live, names):
+        now = live_schema(self._session)
+        if _relevant_parts(now, names) != _relevant_parts(self._live, names) or self._reaches_more(now):
             message = "tables of the live database, or foreign keys to them, were altered since the restore began"
             raise RestoreBusyError(message, "nothing was changed: restore again")
+
+    def _reaches_more(self, now: LiveSchema) -> bool:
+        """Whether more can change by now than the safety backup holds."""
+        if self._part is None:
+            return False
+        part = part_to_change(self._session, now, self._matched.tables)
+        return part is None or not part.tables <= self._part.tables
 
     def _counted(self) -> list[TableChanges]:
         planned = [counted(self._session, staged, exact=self._request.exact) for staged in self._staged]
@@ -198,7 +213,7 @@ class LiveMerge:
         for staged, plan in zip(self._staged, planned, strict=True):
             notes += notes_on_fills(staged, plan.inserted)
         notes += notes_on_versions(self._session, self._matched.versions)
-        notes += [*_notes_on_large_objects(self._session, self._archive, self._request), *_notes_on(self._staged)]
+        notes += [*notes_on_large_objects(self._session, self._archive, self._request), *_notes_on(self._staged)]
         notes += sequences.notes
         changed = [staged.match.name for staged, plan in zip(self._staged, planned, strict=True) if plan.changed]
         notes += [*notes_on_views(self._session, changed), *_notes_on_event_triggers(self._session)]
@@ -239,7 +254,7 @@ def merging(
     database: Database, archive: Archive, request: MergeRequest, progress: Callable[[int], None]
 ) -> Iterator[LiveMerge]:
     """Stage an archive's rows beside the live tables, for the length of a block; see the port."""
-    lint(archive)
+    lint(archive, rows=False)
     with merge_session(database, request.search_path) as session, durable_ids(database) as durable_id:
         schema = retry_while_locked(session, lambda: live_schema(session))
         matches = match(archive, schema, request, database.name)
@@ -278,14 +293,3 @@ def _notes_on(staged: list[StagedTable]) -> Iterator[str]:
 def _notes_on_event_triggers(session: MergeSession) -> Iterator[str]:
     if names := ", ".join(session.event_triggers.not_disabled):
         yield f"event triggers fire on the temporary tables of the merge, as the role may not disable them: {names}"
-
-
-def _notes_on_large_objects(session: MergeSession, archive: Archive, request: MergeRequest) -> Iterator[str]:
-    """A note on large objects that the live database lacks: a merge does not add them."""
-    text = (archive.text(segment) for segment in archive.index.segments if segment.kind is SegmentKind.LARGE_OBJECTS)
-    chunks = scan(chain.from_iterable(text)) if not request.tables else iter(())
-    in_backup = {int(oid) for chunk in chunks for oid in LO_CREATE.findall(chunk.data)}
-    query = "SELECT oid::pg_catalog.int8 FROM pg_catalog.pg_largeobject_metadata"
-    existing = {oid for (oid,) in session.query(query, "large objects")}
-    if missing := in_backup - existing:
-        yield f"{len(missing)} large objects of the backup are not in the live database; a merge does not add them"

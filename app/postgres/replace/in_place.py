@@ -10,7 +10,6 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
-from hashlib import sha256
 
 import psycopg
 import structlog
@@ -18,6 +17,7 @@ from psycopg import sql
 
 from app.archive.index import TableDigest, TableName
 from app.archive.inspect.content import Content, content_of
+from app.archive.inspect.large_objects import LargeObjects
 from app.archive.inspect.lint import lint
 from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.manifest import ServerFacts
@@ -68,9 +68,10 @@ _QUOTED = "SELECT convert_to(quote_ident(n), getdatabaseencoding()) FROM unnest(
 _SEQUENCE = """
     SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
     WHERE c.oid = to_regclass(%s) AND relkind = 'S'"""
-_OBJECTS = "SELECT oid FROM pg_largeobject_metadata"
+_OBJECTS = "SELECT oid::int8, lo_get(oid, 0, %s) FROM pg_largeobject_metadata ORDER BY oid"
+_ROWS = 100  # at once, each of up to a part
 _PART = "SELECT lo_get(%s, %s, %s)"
-_PART_BYTES = 1 << 20
+_PART_BYTES = 256 << 10
 
 
 class _InPlace(Maintenance):
@@ -232,7 +233,7 @@ def _prove(session: _InPlace, name: str, archive: Archive, expected: Content, fa
             count_alone(differences, comparable, archive)
         compare_tables(differences, archive.index.tables, comparable, found.get, ours=facts is not None)
         sequences = _sequences(session, expected.sequences, expected.encoding)
-        compare_values(differences, expected, sequences, dict(_large_objects(session)), ours=facts is not None)
+        compare_values(differences, expected, sequences, _large_objects(session), ours=facts is not None)
     return differences.require_equal(name)
 
 
@@ -248,10 +249,19 @@ def _sequences(session: _InPlace, names: Iterable[bytes], encoding: str | None) 
     return values
 
 
-def _large_objects(session: _InPlace) -> Iterator[tuple[int, str]]:
-    for (oid,) in session.query(_OBJECTS):
-        digest, offset = sha256(), 0
-        while part := session.query(_PART, oid, offset, _PART_BYTES)[0][0]:
-            digest.update(part)
-            offset += len(part)
-        yield oid, digest.hexdigest()
+def _large_objects(session: _InPlace) -> LargeObjects:
+    """The large objects of the database. Long ones are read in parts."""
+    objects = LargeObjects()
+    with session.connection.cursor("large_objects", binary=True) as cursor:
+        cursor.itersize = _ROWS
+        for oid, start in cursor.execute(_OBJECTS, (_PART_BYTES,)):
+            if len(start) < _PART_BYTES:
+                objects.add(oid, start.hex().encode())
+                continue
+            part, offset = start, 0
+            objects.begin(oid)
+            while part:
+                objects.write(part.hex().encode())
+                offset += len(part)
+                part = session.query(_PART, oid, offset, _PART_BYTES)[0][0]
+    return objects

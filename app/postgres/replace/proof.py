@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 
 from app.archive.index import TableDigest, TableName
 from app.archive.inspect.content import Content, Entries, EntryName, content_of
+from app.archive.inspect.large_objects import LargeObjects
 from app.archive.inspect.words import both_texts, say_the_same
 from app.archive.reader import Archive
 from app.domain.changes import MOST_SAMPLES, OtherWords
@@ -37,10 +38,9 @@ _ALIKE = {
     b"VIEW",
 }
 _PUBLIC = EntryName(b"SCHEMA", b"-", b"public")
-# What a new database has, and a dump of it does not name; and large objects, whose content is compared.
+# What a new database has, and a dump of it does not name.
 _UNNAMED = {_PUBLIC, EntryName(b"COMMENT", b"-", b"SCHEMA public")}
 _OF_TABLES = {b"CONSTRAINT", b"FK CONSTRAINT", b"TRIGGER"}
-_BLOBS = {b"BLOB", b"BLOB METADATA", b"BLOBS"}
 _HINT = (
     "restore again; if that does not help, see the server's log, and verify the backups: residency-backup verify --all"
 )
@@ -123,6 +123,8 @@ def compare(
     compare_tables(differences, archive.index.tables, comparable, again, ours=ours)
     compare_values(differences, expected, found.sequences, found.large_objects, ours=ours)
     expected_entries = expected.entries if options.keeps_owners else _without_owners(expected.entries, found.entries)
+    if options.keeps_owners and (others := expected.large_objects.differing_owners(found.large_objects)):
+        differences.remarks.append(f"owners of {others} large objects differ from the backup")
     compare_schema(differences, expected_entries, found.entries, ours=ours)
     return differences
 
@@ -230,7 +232,7 @@ def compare_values(
     differences: Differences,
     expected: Content,
     sequences: Mapping[bytes, bytes],
-    large_objects: Mapping[int, str],
+    large_objects: LargeObjects,
     *,
     ours: bool,
 ) -> None:
@@ -240,11 +242,8 @@ def compare_values(
             what = "is missing" if name not in sequences else "has another value"
             sure = ours or name in sequences  # a file may spell a name otherwise
             (differences.errors if sure else differences.remarks).append(f"sequence {_shown(name)} {what}")
-    for oid, digest in expected.large_objects.items():
-        if large_objects.get(oid) != digest:
-            what = "is missing" if oid not in large_objects else "differs"
-            differences.errors.append(f"large object {oid} {what}")
-    more = len(large_objects.keys() - expected.large_objects.keys())
+    sentences, more = expected.large_objects.differences(large_objects)
+    differences.errors += sentences
     if more:
         (differences.errors if ours else differences.remarks).append(f"{more} large objects are not in the backup")
 
@@ -261,7 +260,7 @@ def compare_schema(differences: Differences, expected: Entries, found: Entries, 
         and name.type != b"MATERIALIZED VIEW DATA"  # the load reports views that it could not fill
     ]
     if not ours:
-        missing = [name for name in missing if not (name in _UNNAMED or name.type in _BLOBS or _by_table(name, found))]
+        missing = [name for name in missing if not (name in _UNNAMED or _by_table(name, found))]
     if ours:
         differences.errors.extend(f"{name} is missing" for name in missing)
     elif missing:  # other versions and options give entries other names; the statements of all of them ran

