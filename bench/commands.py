@@ -31,15 +31,15 @@ TARGETS: tuple[Target, ...] = ()
 BACKUPS = 1000
 DATABASE = "residency_scheduler"
 _TABLES = 25  # the residency scheduler has as many
-_LAST = datetime(2025, 1, 15, 2, 0, tzinfo=UTC)
-_SERVER = ServerFacts(
+LAST = datetime(2025, 1, 15, 2, 0, tzinfo=UTC)
+SERVER = ServerFacts(
     version="18.1", version_num=180001, encoding="UTF8", locale="C.UTF-8/C.UTF-8/c", size=64 << 20,
     roles=("postgres",), system_identifier="7400000000000000001", database_oid=16384,
 )  # fmt: skip
 _YARDSTICK = "python -c 'import sqlalchemy'"
 
 
-def make_tree(folder: Path, count: int = BACKUPS) -> None:
+def make_tree(folder: Path, count: int = BACKUPS, server: ServerFacts = SERVER) -> None:
     """Fill a folder with backups, half of them daily, half manual, as runs of the service leave it."""
     marked = LocalFolder(folder, FolderMemory(None), DATABASE)
     tree = LocalTree(folder, marked)
@@ -51,7 +51,7 @@ def make_tree(folder: Path, count: int = BACKUPS) -> None:
     index = writer.finish()
     known: dict[str, KnownManifest] = {}
     for tier, at in _instants(count):
-        manifest = _manifest(index, tier, at)
+        manifest = _manifest(index, tier, at, server)
         name, content = id_of(tier, manifest.period), manifest.to_json().encode()
         file = name + extension_of(tier, Codec.ZSTD)
         with tree.create(tier, Path(file).name, "bench") as draft:
@@ -62,13 +62,13 @@ def make_tree(folder: Path, count: int = BACKUPS) -> None:
         known[file] = KnownManifest(hashlib.sha256(content).hexdigest(), read and read.stamp, backup)
         catalog.save(backup)
     catalog.keep_manifests(DATABASE, known.keys(), known)
-    known = Known(identity=_SERVER.identity, since=_LAST, how="its manifest")
-    marked.change(DATABASE, lambda _: Lineage().with_known(known))
+    made_of = Known(identity=server.identity, since=LAST, how="its manifest")
+    marked.change(DATABASE, lambda _: Lineage().with_known(made_of))
 
 
 def commands() -> Iterator[tuple[str, list[str]]]:
     """What is measured: its name, and its arguments."""
-    newest = id_of(Tier.DAILY, period_of(Tier.DAILY, _LAST))
+    newest = id_of(Tier.DAILY, period_of(Tier.DAILY, LAST))
     yield _YARDSTICK, [sys.executable, "-c", "import sqlalchemy"]
     for arguments in (["--help"], ["list"], ["list", "--json"], ["show", newest]):
         yield f"residency-backup {' '.join(arguments)}", [PROGRAM, *arguments]
@@ -87,7 +87,7 @@ def rows(lab: Lab) -> Iterator[Row]:
 
 def _instants(count: int) -> Iterator[tuple[Tier, datetime]]:
     for days in range(count // 2):
-        at = _LAST - timedelta(days=days)
+        at = LAST - timedelta(days=days)
         yield Tier.DAILY, at
         yield Tier.MANUAL, at + timedelta(hours=9)
 
@@ -99,8 +99,8 @@ def _dump() -> bytes:
     return f"--\n-- PostgreSQL database dump\n--\n\n{''.join(tables)}{end}".encode()
 
 
-def _manifest(index: Index, tier: Tier, at: datetime) -> Manifest:
+def _manifest(index: Index, tier: Tier, at: datetime, server: ServerFacts) -> Manifest:
     times = {"snapshot_time": at, "verified_at": at}
-    facts = {"tool": "residency-backup", "origin": Origin.DUMP, "server": _SERVER, "pg_dump": "18.1", "seconds": 1.0}
+    facts = {"tool": "residency-backup", "origin": Origin.DUMP, "server": server, "pg_dump": "18.1", "seconds": 1.0}
     period = period_of(tier, at)
     return manifest_of(index, database=DATABASE, tier=tier, period=period, codec=Codec.ZSTD, **facts, **times)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from datetime import datetime
 from enum import StrEnum
@@ -27,9 +28,9 @@ COLUMNS = {"pinned_reason": "kept", "problem": "damage"}  # columns whose names 
 MESSAGE_LIMIT = 4000
 
 
-def backup_of(row: Row[Any]) -> Backup:
-    """The backup of a row of `backups`."""
-    return Backup(**{name: getattr(row, name) for name in BACKUP})
+def backup_of(row: Sequence[Any]) -> Backup:
+    """The backup of a row of `backups`, whose columns are `BACKUP`."""
+    return Backup(**dict(zip(BACKUP, row, strict=True)))
 
 
 def backup_values(backup: Backup) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from datetime import UTC, datetime, timedelta
 
 from sqlalchemy import ColumnElement, Connection, delete, select, update
 
-from app.catalog import manifests, runs, signs, slots
+from app.catalog import manifests, runs, signs, slots, thinning
 from app.catalog.lazy import LEASE, Store, lazy_engine
-from app.catalog.rows import backup_of, backup_values, error_values, run_of
+from app.catalog.rows import BACKUP, backup_of, backup_values, error_values, run_of
 from app.catalog.tables import RunState, backups, deletions, insert_into
 from app.domain.backup import Backup, Tier
 from app.domain.servers import ANY, Identity
@@ -71,6 +71,14 @@ class SqlCatalog(Store):
         with self._reading("runs cannot be read") as connection:
             return runs.may_have_made(connection, database, tier, backup_id, at)
 
+    def thin_runs(self, database: str, before: datetime, instants: Collection[datetime] = ()) -> int:
+        with self._reading("runs cannot be read") as connection:
+            ids = thinning.superfluous(connection, database, before, instants)
+        if ids:
+            with self._writing("old runs cannot be forgotten") as connection:
+                thinning.forget(connection, ids)
+        return len(ids)
+
     def running(self, database: str | None = None) -> Sequence[Run]:
         with self._reading("runs cannot be read") as connection:
             return [run_of(row) for row in runs.under_way(connection, database)]
@@ -96,7 +104,8 @@ class SqlCatalog(Store):
 
     def backups(self, database: str) -> Sequence[Backup]:
         newest_first = (backups.c.created_at.desc(), backups.c.id.desc())
-        query = select(backups).where(backups.c.database == database).order_by(*newest_first)
+        columns = [backups.c[name] for name in BACKUP]
+        query = select(*columns).where(backups.c.database == database).order_by(*newest_first)
         with self._reading("backups cannot be read") as connection:
             return [backup_of(row) for row in connection.execute(query)]
 

@@ -46,7 +46,8 @@ def plan_retention(backups: Iterable[Backup], policy: Retention, now: datetime |
     everything = sorted(backups, key=lambda backup: (backup.created_at, backup.id), reverse=True)
     reasons: dict[str, list[str]] = {backup.id: [] for backup in everything}
     ahead = [backup for backup in everything if now is not None and from_future(backup, now)]
-    believed = [backup for backup in everything if backup not in ahead]
+    ids_ahead = {backup.id for backup in ahead}
+    believed = [backup for backup in everything if backup.id not in ids_ahead]
     for tier in Tier:
         for whole in (True, False):  # a backup of some tables takes no whole one's place
             alike = [backup for backup in believed if backup.tier is tier and backup.is_whole is whole]
@@ -63,18 +64,18 @@ def plan_retention(backups: Iterable[Backup], policy: Retention, now: datetime |
 
 def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons: dict[str, list[str]]) -> None:
     """Keep backups until `limit` periods are counted. A damaged backup among them is kept, but not counted."""
-    counted: list[str] = []
+    counted: dict[str, int] = {}  # the number of each period
     for backup in newest_first:
         if limit is None:
             reasons[backup.id].append(f"no limit for {backup.tier} backups")
         elif backup.origin is Origin.SCAN:
             continue  # not counted, because this service did not make it: see _keep_always
         elif backup.period in counted:
-            reasons[backup.id].append(f"{backup.tier} {counted.index(backup.period) + 1} of {limit}")
+            reasons[backup.id].append(f"{backup.tier} {counted[backup.period]} of {limit}")
         elif len(counted) < limit and backup.problem:
             reasons[backup.id].append("damaged; kept until newer undamaged backups replace it")
         elif len(counted) < limit:
-            counted.append(backup.period)
+            counted[backup.period] = len(counted) + 1
             reasons[backup.id].append(f"{backup.tier} {len(counted)} of {limit}")
 
 

@@ -106,6 +106,17 @@ class Catalog(Protocol):
     def may_have_made(self, database: str, tier: Tier, backup_id: str, at: datetime) -> bool:
         """Whether a recorded run may have made a backup at that instant. True also if the record is younger."""
 
+    def thin_runs(self, database: str, before: datetime, instants: Collection[datetime] = ()) -> int:
+        """Remove runs of a database that have ended, began before an instant, and that nobody needs.
+
+        These stay: the first run of all, because it says when the record begins; the last run of each tier and month;
+        runs whose backup is in the catalog; and runs that were under way at one of the given instants, for
+        `may_have_made`. Of very many, a call removes some thousands.
+
+        Returns:
+            How many were removed.
+        """
+
     def running(self, database: str | None = None) -> Sequence[Run]:
         """Runs under way, of one database or of all, oldest first, dead or alive."""
 

@@ -154,7 +154,10 @@ class Tree(Protocol):
         """Whether an open file still has this name, and was not replaced by another one."""
 
     def look(self, file: str) -> StoredFile | None:
-        """The archive under a name as it is now; None if there is none, or if the name is not ours."""
+        """The archive under a name as it is now; None if there is none, or if the name is not ours.
+
+        Nothing else in the tree is looked at, so manifests that wait for it are not among what is found.
+        """
 
     def files(self) -> Sequence[ListedFile]:
         """Every archive under a name that is ours, sorted by id. No manifest is read."""

@@ -45,9 +45,6 @@ class Archives:
         if found is None:
             return None
         content, problem = self._manifest_or_problem(file)
-        if content is None and problem is None and (names := _names_waiting(self._names(tier))):
-            found = self._with_waiting(found, names)
-            content, problem = self._manifest_or_problem(file)  # its run may have put it in its place meanwhile
         facts = {name: getattr(found, name) for name in ListedFile.__slots__}
         return StoredFile(**facts, manifest=content, problem=problem)
 
@@ -105,9 +102,6 @@ class Archives:
         with reading(path):
             state = _regular(path)
         return replace(archive, waiting=contents, stamp=None if state is None else _stamp(state))
-
-    def _names(self, tier: Tier) -> list[str]:
-        return [entry.name for entry in self._folders.entries_of(tier)]
 
     def _content(self, file: str) -> bytes | None:
         """The content of a waiting manifest; None if it was removed, or put in its place, since the listing."""

@@ -132,7 +132,7 @@ class MemoryTree:
         found = self._listed(file) if file in self.files_of_disk else None
         if found is None:
             return None
-        facts = {name: getattr(found, name) for name in ListedFile.__slots__}
+        facts = {name: getattr(found, name) for name in ListedFile.__slots__} | {"waiting": ()}
         try:
             return StoredFile(**facts, manifest=self.read_manifest(file))
         except BackupReadError as error:

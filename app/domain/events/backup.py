@@ -96,6 +96,12 @@ class BackupEvent(EventName):
         "A backup without a usable manifest was read and has a new one.",
         "backup origin",
     )
+    RUNS_THINNED = (
+        "backup old runs forgotten",
+        Level.INFO,
+        "Of the catalog's runs of more than a year ago only the last of each tier and month stay.",
+        "runs",
+    )
     FORGOTTEN = "backup forgotten", Level.INFO, "The catalog's row of a file that is gone was removed.", "backup"
     SERVER_ADOPTED = (
         "backup server adopted",

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 
 from app.domain.backup import Backup, BackupState
 from app.domain.events import BackupEvent
 from app.domain.retention import Plan, plan_retention
-from app.errors import ResidencyBackupError, ServerMismatchError
+from app.errors import CatalogError, ResidencyBackupError, ServerMismatchError
 from app.operations.backups.expire import expire_quietly
+from app.operations.backups.found import known_bytes
 from app.operations.backups.inventory import Inventory, inventory
 from app.operations.backups.lineage import ours
 from app.operations.backups.opened import ReplacedMeanwhileError
@@ -19,7 +21,9 @@ from app.operations.backups.removal import remove
 from app.operations.backups.servers import asked, require_folder, require_ours
 from app.operations.ending import VerbEnding
 from app.operations.service import Service
-from app.ports.events import Event
+from app.ports.events import Event, failure
+
+RUNS_KEPT = timedelta(days=365)
 
 
 @dataclass(slots=True)
@@ -82,7 +86,22 @@ def apply_retention(service: Service, before: Inventory | None = None) -> PruneR
     unfinished = [backup for backup in own if backup.state is BackupState.DELETING]
     outcome = PruneResult(_plan(service, own))
     _carry_out(service, [*outcome.plan.pruned, *unfinished], listing, outcome)
+    _thin_runs(service, listing)
     return outcome
+
+
+def _thin_runs(service: Service, listing: Inventory) -> None:
+    """Forget old runs, but none that explains a backup which the catalog does not know. A failure is a warning."""
+    known = known_bytes(listing.rows)
+    unknown = (backup.verified_at for backup in listing if backup.sha256 not in known)
+    try:
+        instants = [at for at in unknown if at is not None]
+        number = service.catalog.thin_runs(service.database, service.clock() - RUNS_KEPT, instants)
+    except CatalogError as error:
+        service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error))
+        return
+    if number:
+        service.events.emit(Event(BackupEvent.RUNS_THINNED, figures={"runs": number}))
 
 
 def _plan(service: Service, own: Sequence[Backup]) -> Plan:

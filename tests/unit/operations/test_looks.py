@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import BinaryIO
 
 import pytest
 
@@ -105,6 +106,26 @@ def test_a_rollback_lists_the_tree_once(memory_site: MemorySite) -> None:
     with looks() as counted:
         rollback(memory_site.service, done.id)
     assert (counted.listings, counted.most) == (1, (1, 1))
+
+
+def test_a_sync_opens_each_file_without_a_manifest_once(
+    memory_site: MemorySite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory_site.take_days(9)
+    for file in memory_site.tree.files():
+        del memory_site.tree.files_of_disk[f"{file.file}.json"]
+    opened_files: Counter[str] = Counter()
+    open_file = MemoryTree.open
+
+    def opening(tree: MemoryTree, file: str) -> BinaryIO:
+        opened_files[file] += 1
+        return open_file(tree, file)
+
+    monkeypatch.setattr(MemoryTree, "open", opening)
+    with looks() as counted:
+        assert len(sync(memory_site.service).healed) == 9
+    assert (counted.listings, counted.read.total()) == (1, 0)
+    assert (len(opened_files), opened_files.total()) == (9, 9)
 
 
 NEVER_MORE: dict[str, tuple[Callable[[MemorySite], object], int]] = {

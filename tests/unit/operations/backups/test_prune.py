@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 import pytest
 
 from app.domain.backup import BackupState, Tier
+from app.domain.events import BackupEvent
 from app.errors import BackupFolderLostError, BackupPermissionError, CatalogError, ServerMismatchError
 from app.operations.backups.inventory import inventory
 from app.operations.backups.keep import keep
@@ -146,6 +147,17 @@ def test_a_newer_backup_that_took_the_name_meanwhile_stays(
     monkeypatch.setattr(memory_site.catalog, "keep_manifests", replace_the_older)
     assert prune(service).removed == []
     assert memory_site.find(days(15)[0]).rows == 5
+
+
+def test_runs_of_more_than_a_year_ago_are_thinned_after_a_backup(memory_site: MemorySite) -> None:
+    memory_site.take_days(5)
+    memory_site.later(days=400)
+    service = memory_site.keeping(daily=1)
+    prune(service)
+    (event,) = [event for event in memory_site.events if event.name is BackupEvent.RUNS_THINNED]
+    assert event.figures == {"runs": 3}
+    prune(service)
+    assert memory_site.phrases.count("backup old runs forgotten") == 1
 
 
 def test_on_another_server_nothing_is_removed_and_a_dry_run_says_why(memory_site: MemorySite) -> None:
