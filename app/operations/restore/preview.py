@@ -101,6 +101,7 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
     if other is None:
         held = () if source.backup is None else source.backup.tables_held
         changes = _plan(service.target, source, MergeRequest(exact=True, tables=held), progress)
+        changes = replace(changes, tables=tuple(replace(table, conflicting=0) for table in changes.tables))
         # Asked in the live database itself: to look, nobody needs a way into another one.
         return _with_versions(changes, schema_versions(service, service.target, source, service.source.facts()))
     second = _verified_source(service, other, backups, progress)

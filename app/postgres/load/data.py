@@ -4,6 +4,10 @@ Each connection takes a table, the largest first, and truncates it: rows that ar
 written frozen, so that neither the index builds nor later queries have to mark each row as committed. When a connection
 finds no table left, those that still load one commit, and share the rest of its batches.
 
+Two COPYs at once may cost the server more CPU than one after the other: a third on one machine, a twentieth on another.
+No lock of the server shows in it, so it is what the CPUs share, and an index build beside a COPY would share it too:
+docs/performance.md has what was measured.
+
 Small tables come last, many of them in one transaction, and are not truncated: that would cost each of them the files
 of a table, and a commit that waits for the disk because old files are removed after it. That is more than their rows
 cost. If anything is wrong with such a group, its tables are loaded one by one.

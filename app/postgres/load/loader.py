@@ -39,6 +39,8 @@ _FOUND = f"""
     UNION ALL SELECT n.nspname, o.proname FROM pg_proc o JOIN pg_namespace n ON n.oid = o.pronamespace
     WHERE {NOT_SYSTEM} AND {_OWN.format("'pg_proc'::regclass")} LIMIT 1"""
 
+_BYTES_OF_A_SESSION = 256 << 10
+
 
 SessionFactory = Callable[[Database, int], AbstractContextManager[RestoreSession]]
 
@@ -76,7 +78,7 @@ def load(  # noqa: PLR0913 -- what a load takes, and how its sessions are made
     with _timed(seconds, "lint"):
         lint(archive)
     with ExitStack() as stack:
-        sessions = _sessions(stack, database, jobs, session_factory)
+        sessions = _sessions(stack, database, _worthwhile(archive, jobs), session_factory)
         _require_empty(sessions[0], database.name)
         set_operator_path(sessions, search_path)
         rows = _run_archive(sessions, archive, FunctionPath(sessions[0], search_path), progress, seconds)
@@ -116,6 +118,11 @@ def _run_archive(
     reset_file_settings(sessions)
     path.reset()
     return rows
+
+
+def _worthwhile(archive: Archive, jobs: int) -> int:
+    """The number of connections that an archive is worth: making one takes as long as loading so many bytes."""
+    return min(jobs, 1 + archive.index.raw_bytes // _BYTES_OF_A_SESSION)
 
 
 def _sessions(

@@ -140,7 +140,8 @@ def test_it_cannot_stand_in_for_a_whole_backup(damaged: Damaged) -> None:
     assert f"--table public.{TABLE}" in caught.value.hint
     with pytest.raises(RestoreValidationError, match="not compared with another backup"):
         diff(service, damaged.backup, safety)
-    assert [table.table for table in diff(service, safety, None).tables] == [f"public.{TABLE}"]
+    (difference,) = diff(service, safety, None).tables
+    assert (difference.table, difference.deleted, difference.conflicting) == (f"public.{TABLE}", 51, 0)
     assert damaged.content() == now
 
 
