@@ -11,11 +11,11 @@ import json
 import time
 from pathlib import Path
 
-from app.archive import reader
 from app.archive.index import Index
 from app.archive.manifest import Manifest
 from app.archive.reader import Archive
 from app.archive.scanner import scan
+from app.archive.verify import verify
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.domain.changes import MergeRequest
@@ -65,7 +65,7 @@ def _dump(options: argparse.Namespace, codec: Codec) -> dict[str, float]:
 
 def _verify(options: argparse.Namespace, codec: Codec) -> dict[str, float]:
     with options.file.open("rb") as stream:
-        reader.verify(stream, _index(options.file), codec)
+        verify(stream, _index(options.file), codec)
     return {}
 
 

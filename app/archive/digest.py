@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import xxhash
@@ -41,6 +42,14 @@ class Piece(Protocol):
     @property
     def sha256(self) -> str | None:
         """SHA-256, as 64 hexadecimal digits: in manifests of format 1."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """The bytes that were written to a file, to be compared with what the disk gives back."""
+
+    bytes: int
+    xxh128: str
 
 
 PieceHash = Callable[[], Hash]

@@ -1,4 +1,4 @@
-"""Reads an archive: one segment, one table, or all of it to verify it; and makes the index of a file without one."""
+"""Reads an archive: one segment, one table, or all of it; and makes the index of a file without one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dataclasses import replace
 from itertools import accumulate, chain, groupby
 from typing import BinaryIO
 
-from app.archive.codecs import DecodedChunk, decode
+from app.archive.codecs import DecodedChunk, decode, decode_part
 from app.archive.digest import hash_of, is_proven
 from app.archive.index import Index, Segment, SegmentKind, TableName
 from app.archive.kept_text import KeptText
@@ -22,7 +22,7 @@ from app.errors import BackupError, BackupReadError, BackupValidationError
 from app.os_errors import read_error
 
 READ_BYTES = 256 << 10  # compressed: even at an extreme ratio the plain bytes in memory stay few
-_USE_ANOTHER = "do not restore from it: use another backup, and look at the disk that holds this one"
+USE_ANOTHER = "do not restore from it: use another backup, and look at the disk that holds this one"
 
 
 class HashedFile:
@@ -35,14 +35,14 @@ class HashedFile:
         self.hash = hashlib.sha256()
 
     def __iter__(self) -> Iterator[bytes]:
-        for block in _blocks(self._stream):
+        for block in blocks_of(self._stream):
             self.bytes += len(block)
             self.hash.update(block)
             self._progress(len(block))
             yield block
 
 
-def _blocks(stream: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
+def blocks_of(stream: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
     """The next `limit` bytes of a file, or all of them, in blocks; fewer if the file ends."""
     while limit is None or limit > 0:
         try:
@@ -138,16 +138,17 @@ class Archive:
         yield from self._kept.text(number, segment, lambda: self._read(number, segment))
 
     def _read(self, number: int, segment: Segment) -> Iterator[bytes]:
-        where = f"segment {number + 1} of {len(self._numbers)} ({segment})"
+        where = place_of(segment, number, len(self._numbers))
         try:
-            with _naming(where):
+            with naming(where):
                 if segment.offset is None or segment.bytes is None:
                     text = self._sequential.read(self._starts[number], segment.raw_bytes)
-                    yield from _proven(segment, text, where)
+                    yield from proven(segment, text, where)
                 else:
                     with self._open() as stream:
                         stream.seek(segment.offset)
-                        yield from _proven(segment, self._text(stream, segment.bytes), where)
+                        stored = blocks_of(stream, segment.bytes)
+                        yield from proven(segment, decode_part(stored, self.codec, segment.bytes), where)
         except (BackupReadError, BackupValidationError) as error:
             told = error if self._damaged is None else self._damaged(error)
             if told is error:
@@ -164,11 +165,21 @@ class Archive:
         with self._open() as stream:
             yield from self._text(stream)
 
-    def _text(self, stream: BinaryIO, limit: int | None = None) -> Iterator[bytes]:
-        return (chunk.data for chunk in decode(_blocks(stream, limit), self.codec) if chunk.data)
+    def _text(self, stream: BinaryIO) -> Iterator[bytes]:
+        return (chunk.data for chunk in decode(blocks_of(stream), self.codec) if chunk.data)
 
 
-def _proven(segment: Segment, text: Iterator[bytes], where: str) -> Iterator[bytes]:
+def place_of(segment: Segment, number: int, count: int) -> str:
+    """A segment for a message, with its number, which counts from 0."""
+    return f"segment {number + 1} of {count} ({segment})"
+
+
+def proven(segment: Segment, text: Iterator[bytes], where: str) -> Iterator[bytes]:
+    """Pass the text of a segment on, and compare it with the index after the last block.
+
+    Raises:
+        BackupValidationError: it differs.
+    """
     digest = hash_of(segment)
     length = 0
     for block in text:
@@ -177,88 +188,18 @@ def _proven(segment: Segment, text: Iterator[bytes], where: str) -> Iterator[byt
         yield block
     if length != segment.raw_bytes:
         message = f"{where}: {length} bytes instead of {segment.raw_bytes}"
-        raise BackupValidationError(message, _USE_ANOTHER)
+        raise BackupValidationError(message, USE_ANOTHER)
     if not is_proven(segment, digest):
-        raise BackupValidationError(f"{where}: the content is not what was dumped", _USE_ANOTHER)
-
-
-def verify(stream: BinaryIO, index: Index, codec: Codec, progress: Callable[[int], None] = lambda _: None) -> None:
-    """Read a whole archive, and compare the file and each segment with the index.
-
-    Args:
-        stream: the file, at its start.
-        index: what the file should be.
-        codec: how it is compressed.
-        progress: called with the number of bytes of the file read.
-
-    Raises:
-        BackupReadError: it cannot be read or decompressed; names the segment.
-        BackupValidationError: its content is not what the index says; names the segment.
-    """
-    blocks = HashedFile(stream, progress)
-    frames: dict[int, int] = {}
-    text = _text_with_frames(decode(blocks, codec), frames)
-    left = b""
-    for number, segment in enumerate(index.segments, start=1):
-        where = f"segment {number} of {len(index.segments)} ({segment})"
-        with _naming(where):
-            left = _check_segment(segment, left, text, where)
-    with _naming("at the end of the last segment, or after it"):
-        left = left or next(text, b"")
-    if left:
-        raise BackupValidationError("there is more in the file than its manifest lists", _USE_ANOTHER)
-    if (blocks.bytes, blocks.hash.hexdigest()) != (index.bytes, index.sha256):
-        raise BackupValidationError("the file's length or SHA-256 is not what its manifest says", _USE_ANOTHER)
-    frames[index.raw_bytes] = blocks.bytes
-    _require_places(index, None if codec is Codec.NONE else frames)
-
-
-def _require_places(index: Index, frames: dict[int, int] | None) -> None:
-    """Check the places of the segments: a restore seeks to them, but `verify` read the file from start to end."""
-    raw = 0
-    for number, segment in enumerate(index.segments, start=1):
-        here = replace(segment, offset=raw, bytes=segment.raw_bytes)
-        if segment.offset is not None and segment != (here if frames is None else _placed(here, frames)):
-            message = f"segment {number} of {len(index.segments)} ({segment}) is not at the place in the manifest"
-            raise BackupValidationError(message, "somebody changed the manifest: use another backup")
-        raw += segment.raw_bytes
+        raise BackupValidationError(f"{where}: the content is not what was dumped", USE_ANOTHER)
 
 
 @contextmanager
-def _naming(where: str) -> Iterator[None]:
+def naming(where: str) -> Iterator[None]:
     """Add the place in the archive to errors of the disk or of the decompressor."""
     try:
         yield
     except BackupReadError as error:
-        raise type(error)(f"{where}: {error.message}", error.hint or _USE_ANOTHER) from error
-
-
-def _check_segment(segment: Segment, left: bytes, text: Iterator[bytes], where: str) -> bytes:
-    """Compare one segment.
-
-    Args:
-        segment: as the index has it.
-        left: bytes that were read with the segment before.
-        text: the bytes after those.
-        where: names the segment in errors.
-
-    Returns:
-        Bytes that were read and belong to the next segment.
-    """
-    digest = hash_of(segment)
-    missing = segment.raw_bytes
-    block = left
-    while True:
-        digest.update(block[:missing])
-        if len(block) >= missing:
-            break
-        missing -= len(block)
-        block = next(text, b"")
-        if not block:
-            raise BackupValidationError(f"{where}: the file ends {missing} bytes too early", _USE_ANOTHER)
-    if not is_proven(segment, digest):
-        raise BackupValidationError(f"{where}: the content is not what was dumped", _USE_ANOTHER)
-    return block[missing:]
+        raise type(error)(f"{where}: {error.message}", error.hint or USE_ANOTHER) from error
 
 
 class _Discard:
@@ -290,13 +231,13 @@ def build_index(
     blocks = HashedFile(stream, progress)
     frames: dict[int, int] = {}
     plain = ArchiveWriter(_Discard(), Codec.NONE)
-    chunks = scan(_text_with_frames(decode(blocks, codec), frames))
+    chunks = scan(text_with_frames(decode(blocks, codec), frames))
     plain.add(chunks if look is None else _looked_at(chunks, look))
     index = plain.finish()
     frames[index.raw_bytes] = blocks.bytes
     segments = index.segments
     if codec is not Codec.NONE:
-        segments = tuple(_placed(segment, frames) for segment in segments)
+        segments = tuple(placed(segment, frames) for segment in segments)
     return replace(index, segments=segments, bytes=blocks.bytes, sha256=blocks.hash.hexdigest())
 
 
@@ -306,7 +247,7 @@ def _looked_at(chunks: Iterable[Chunk], look: Callable[[Chunk], None]) -> Iterat
         yield chunk
 
 
-def _text_with_frames(decoded: Iterator[DecodedChunk], frames: dict[int, int]) -> Iterator[bytes]:
+def text_with_frames(decoded: Iterator[DecodedChunk], frames: dict[int, int]) -> Iterator[bytes]:
     """Yield the text, and note for each frame its offset in the text and in the file."""
     at = 0
     for chunk in decoded:
@@ -317,7 +258,7 @@ def _text_with_frames(decoded: Iterator[DecodedChunk], frames: dict[int, int]) -
             yield chunk.data
 
 
-def _placed(segment: Segment, frames: dict[int, int]) -> Segment:
+def placed(segment: Segment, frames: dict[int, int]) -> Segment:
     """The segment, whose offset counts plain bytes, with its place in the compressed file if it has one."""
     raw = segment.offset or 0
     start, end = frames.get(raw), frames.get(raw + segment.raw_bytes)

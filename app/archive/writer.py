@@ -11,7 +11,7 @@ from typing import Protocol
 
 from app.archive import lexer
 from app.archive.codecs import FrameFormat, frame_format
-from app.archive.digest import RowDigest
+from app.archive.digest import RowDigest, Stored, xxh128
 from app.archive.index import Index, Segment, TableDigest, TableName
 from app.archive.packer import Packer, SegmentFigures
 from app.archive.pg_dump import END_MARKER, END_MARKER_LINE, RESET_ALL
@@ -132,6 +132,11 @@ class ArchiveWriter:
             complete=self._complete,
         )
 
+    @property
+    def stored(self) -> Stored:
+        """What was written, after `finish`; see `app.archive.verify.read_back`."""
+        return Stored(self._out.bytes, self._out.stored.hexdigest())
+
     def _packer(self, header: SegmentHeader) -> Packer:
         if self._open is None or self._open.header is not header:
             self._close_segment()
@@ -191,12 +196,18 @@ def _is_end(chunk: Chunk, *, was: bool) -> bool:
 
 
 class _CountedFile:
-    """A stream that counts and hashes what is written to it."""
+    """A stream that counts and hashes what is written to it.
+
+    Attributes:
+        hash: SHA-256, for the manifest.
+        stored: XXH3-128, to compare with what the disk gives back.
+    """
 
     def __init__(self, stream: Sink) -> None:
         self._stream = stream
         self.bytes = 0
         self.hash = hashlib.sha256()
+        self.stored = xxh128()
 
     def write(self, data: bytes) -> None:
         try:
@@ -205,3 +216,4 @@ class _CountedFile:
             raise write_error(error) from error
         self.bytes += len(data)
         self.hash.update(data)
+        self.stored.update(data)

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import BinaryIO, Protocol
 
-from app.archive import reader
 from app.archive.index import Index, Segment, TableDigest
 from app.archive.manifest import FullFacts, Manifest
+from app.archive.reader import build_index
 from app.archive.tar.reader import TarIndex, index_tar, require_equal, tar_index_of
+from app.archive.verify import verify
 from app.domain.backup import Codec, Tier
 from app.errors import BackupValidationError
 from app.operations.service import Progress
@@ -56,7 +57,7 @@ class SqlFormat:
 
     def index(self, stream: BinaryIO, codec: Codec, progress: Progress) -> FileIndex:
         """Read an archive; it must have pg_dump's end marker."""
-        index = reader.build_index(stream, codec, progress.advance)
+        index = build_index(stream, codec, progress.advance)
         if not index.complete:
             raise BackupValidationError(
                 "it has no end marker: it was cut off, or is no PostgreSQL dump", "use another backup"
@@ -65,7 +66,7 @@ class SqlFormat:
 
     def verify(self, stream: BinaryIO, manifest: Manifest, progress: Progress) -> None:
         """Compare each segment."""
-        reader.verify(stream, manifest.index, manifest.codec, progress.advance)
+        verify(stream, manifest.index, manifest.codec, progress.advance)
 
 
 class TarFormat:

@@ -6,12 +6,13 @@ Errors of the operating system pass through; see `app.os_errors`.
 from __future__ import annotations
 
 import errno
+import io
 import os
 import stat
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from app.errors import BackupNotFoundError
 
@@ -19,6 +20,7 @@ MANIFEST_BYTES = 256 << 20  # five times the manifest of 100,000 tables
 _FOLDER_MODE = 0o700
 _FILE_MODE = 0o600
 _SMALL = 64 << 10
+_SEND_BYTES = 8 << 20
 _CANNOT_SYNC_FOLDERS = (errno.EINVAL, errno.ENOTSUP)
 
 
@@ -49,10 +51,32 @@ def new_file(path: Path) -> BinaryIO:
     try:
         if os.fstat(descriptor).st_mode & _FILE_MODE != _FILE_MODE:
             os.fchmod(descriptor, _FILE_MODE)
-        return os.fdopen(descriptor, "wb")
+        return io.BufferedWriter(_WrittenBack(descriptor))
     except BaseException:
         os.close(descriptor)
         raise
+
+
+class _WrittenBack(io.FileIO):
+    """A file for writing whose bytes go to the disk as they come, so that there is little left to sync at its end."""
+
+    def __init__(self, descriptor: int) -> None:
+        super().__init__(descriptor, "wb")
+        self._unsent = 0
+
+    def write(self, data: Any, /) -> int:
+        written = super().write(data)
+        self._unsent += written
+        if self._unsent >= _SEND_BYTES:
+            self._unsent = 0
+            drop_from_cache(self.fileno())
+        return written
+
+
+def drop_from_cache(descriptor: int) -> None:
+    """Begin to write a file to the disk, and drop from the cache what is there already."""
+    with suppress(OSError):  # only advice, which some network file systems refuse
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def open_file(path: Path) -> BinaryIO:
@@ -104,8 +128,7 @@ def sync(stream: BinaryIO) -> None:
     """Sync a file to the disk and drop it from the cache, so that reading it back shows what the disk holds."""
     stream.flush()
     os.fsync(stream.fileno())
-    with suppress(OSError):  # only advice, which some network file systems refuse
-        os.posix_fadvise(stream.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    drop_from_cache(stream.fileno())
 
 
 def sync_folder(path: Path) -> None:

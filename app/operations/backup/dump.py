@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import structlog
 
-from app.archive import reader
+from app.archive.digest import Stored
 from app.archive.index import Index
+from app.archive.verify import read_back
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Tier
 from app.errors import BackupValidationError
@@ -52,7 +53,7 @@ class Dump(SqlFormat):
         shown = dated(service, snapshot.taken_at)
         index = _whole(writer.finish(), snapshot)
         log.debug("backup dumped", bytes=index.bytes, rows=index.rows)
-        _read_back(work, index)
+        _read_back(work, index, writer.stored)
         return DraftContent(
             index=index_of_sql(index),
             snapshot_time=shown,
@@ -77,8 +78,8 @@ def _whole(index: Index, snapshot: Snapshot) -> Index:
     return index
 
 
-def _read_back(work: Work, index: Index) -> None:
+def _read_back(work: Work, index: Index, stored: Stored) -> None:
     work.draft.flush()
     work.progress.start("read back", index.bytes)
     with work.draft.reopen() as stream, giving_back(work.service.tree.root):
-        reader.verify(stream, index, work.service.options.codec, work.progress.advance)
+        read_back(stream, index, stored, work.service.options.codec, work.progress.advance)

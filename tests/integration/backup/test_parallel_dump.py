@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from app.archive.index import SegmentKind, TableName
-from app.archive.reader import build_index, verify
+from app.archive.reader import build_index
+from app.archive.verify import verify
 from app.domain.backup import Codec
 from app.embedded.postgres import EmbeddedPostgres
 from app.postgres.database import Database

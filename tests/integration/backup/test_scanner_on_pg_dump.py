@@ -11,8 +11,9 @@ from psycopg import sql
 
 from app.archive.digest import RowDigest
 from app.archive.index import SegmentKind, TableName
-from app.archive.reader import build_index, verify
+from app.archive.reader import build_index
 from app.archive.scanner import scan
+from app.archive.verify import verify
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.embedded.postgres import binaries

@@ -8,7 +8,8 @@ import io
 import pytest
 import zstandard
 
-from app.archive.reader import build_index, verify
+from app.archive.reader import build_index
+from app.archive.verify import verify
 from app.domain.backup import Codec
 from app.errors import BackupReadError
 from tests.fix_small_dump import DUMP, PACKED, write

@@ -124,3 +124,31 @@ def many_zeros() -> bytes:
 @pytest.mark.parametrize("codec", Codec)
 def test_an_empty_file_is_empty_text(codec: Codec) -> None:
     assert read(codec, b"", 10) == []
+
+
+def rows(count: int) -> bytes:
+    """COPY text of a table with many kinds of columns."""
+    chance = random.Random(3)
+    return b"".join(
+        b"%d\t%032x\t%s\t2025-01-%02d 07:%02d:00+00\t%.3f\t{pgy%d,block}\n"
+        % (at, chance.getrandbits(128), chance.choice((b"Clinic", b"Ward A")), at % 28, at % 60, at / 7, at % 5)
+        for at in range(count)
+    )
+
+
+def vectors(count: int) -> bytes:
+    """COPY text of a column of vectors, as pgvector has them."""
+    chance = random.Random(4)
+    values = (",".join(f"{chance.gauss(0, 0.05):.8g}" for _ in range(768)) for _ in range(count))
+    return b"".join(b"%d\t[%s]\n" % (at, vector.encode()) for at, vector in enumerate(values))
+
+
+@pytest.mark.parametrize("text", [rows(30_000), vectors(300), b"1\t\\N\t0\tconstant filler\n" * 100_000])
+def test_the_default_levels_are_about_as_small_as_gzip_6_and_zstd_1(text: bytes) -> None:
+    for codec, theirs, most in (
+        (Codec.GZIP, len(gzip.compress(text, 6)), 1.05),
+        (Codec.ZSTD, len(zstandard.ZstdCompressor(level=1).compress(text)), 1.03),
+    ):
+        size = frame_format(codec).size
+        ours = sum(len(frame(codec, text[at : at + size])) for at in range(0, len(text), size))
+        assert ours < theirs * most + 4000, f"{codec}: {ours} against {theirs}"

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 import pytest
 import zstandard
 
-from app.archive.reader import verify
 from app.archive.scanner import scan
+from app.archive.verify import verify
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from app.errors import BackupReadError, BackupStorageError, BackupValidationError, BackupWriteError

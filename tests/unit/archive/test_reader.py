@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import re
 from collections.abc import Callable
 from typing import BinaryIO
 
@@ -113,7 +114,9 @@ def test_a_flipped_bit_is_found_in_its_own_segment_and_in_no_other(
     monkeypatch.setattr(codecs, "_FAST_FRAME_BYTES", 10_000)
     monkeypatch.setattr(codecs, "_SLOW_FRAME_BYTES", 10_000)
     data, index = written(codec)
-    for at in range(3, len(data), max(1, len(data) // 150)):
+    # Time and system in the header of a gzip member: they change nothing, and only the file's SHA-256 shows them.
+    idle = {member.start() + byte for member in re.finditer(rb"\x1f\x8b\x08", data) for byte in range(4, 10)}
+    for at in sorted(set(range(3, len(data), max(1, len(data) // 150))) - idle):
         broken = bytearray(data)
         broken[at] ^= 1 << at % 8
         archive = Archive(opener(bytes(broken)), codec, index)

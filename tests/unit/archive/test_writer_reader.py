@@ -13,8 +13,9 @@ import zstandard
 from app.archive import codecs
 from app.archive.codecs import LEVELS
 from app.archive.index import SegmentKind, TableName
-from app.archive.reader import build_index, verify
+from app.archive.reader import build_index
 from app.archive.scanner import Chunk, SegmentHeader, scan
+from app.archive.verify import verify
 from app.archive.writer import ArchiveWriter
 from app.domain.backup import Codec
 from tests.fix_small_dump import DUMP, write
