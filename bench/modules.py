@@ -9,7 +9,7 @@ from typing import Protocol, cast
 from bench.lab import Lab, Row, Target
 
 QUICK = ("whole", "parts", "commands")
-SCALE: tuple[str, ...] = ("one_table", "large_objects", "trees")
+SCALE: tuple[str, ...] = ("trees", "many_tables", "large_objects", "one_table")
 
 
 class Module(Protocol):

@@ -80,6 +80,8 @@ def _verdict_words(target: Target, value: float) -> str:
 
 
 def _reached(value: float, least: float | None, aim: float | None) -> str:
+    if least is None and aim is None:
+        return ""
     if aim is not None and value <= aim:
         return "aim reached"
     if least is None or value <= least:

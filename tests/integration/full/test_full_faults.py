@@ -27,7 +27,7 @@ from tests.fix_fork import run_forked
 from tests.fix_full import MUCH_BYTES, SMALL_FILES_ONLY, FullSite, server_on
 from tests.fix_postgres import nothing_runs_in
 from tests.fix_service import At, leftovers, require_same_content
-from tests.tiers import sample_of
+from tests.tiers import THOROUGH, sample_of
 
 
 def role(full_site: FullSite, attributes: str) -> str:
@@ -44,6 +44,7 @@ def test_a_role_without_replication_is_told_how_to_get_it(full_site: FullSite) -
     assert error.exit_code == 12
 
 
+@THOROUGH
 def test_a_role_with_replication_alone_makes_one(full_site: FullSite, server_folder: Path) -> None:
     taken = full_site.take(DATABASE_URL=role(full_site, "REPLICATION"))
     target = server_folder / "target"
@@ -210,6 +211,7 @@ def test_a_proof_that_could_not_be_tried_is_no_difference(
     assert said in full_site.fails(expected).message
 
 
+@THOROUGH
 def test_without_pg_waldump_it_is_said_that_no_wal_was_read(
     full_site: FullSite, server_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
