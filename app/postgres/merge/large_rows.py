@@ -26,6 +26,7 @@ _BESIDE = f"""
     WHERE c.relkind {SAME} 'r' AND c.reltoastrelid OPERATOR(pg_catalog.<>) 0::pg_catalog.oid
         AND c.relpersistence OPERATOR(pg_catalog.<>) 't'
         AND pg_catalog.pg_relation_size(c.reltoastrelid::pg_catalog.regclass) OPERATOR(pg_catalog.>=) {{}}"""
+_CUT = "restore_cut"
 _ESCAPES = {b"\b": rb"\b", b"\f": rb"\f", b"\n": rb"\n", b"\r": rb"\r", b"\t": rb"\t", b"\v": rb"\v", b"\\": rb"\\"}
 _ESCAPED = re.compile(rb"[\x08\f\n\r\t\v\\]")
 
@@ -113,15 +114,25 @@ def _pieces(session: MergeSession, value: str, place: str, what: str) -> Iterato
     encoded = f"pg_catalog.convert_to(pg_catalog.format('%s', {value}), {literal(encoding_of(session))})"
     # A composite value of NULLs is no NULL.
     is_null = f"pg_catalog.num_nulls({value}) {SAME} 1"
+    first = f"SELECT CASE WHEN {is_null} THEN NULL ELSE pg_catalog.substr({encoded}, 1, {PIECE}) END {place}"
+    text = session.query(first, what, binary=True)[0][0]
+    yield rb"\N" if text is None else _escaped(text)
+    if text is not None and len(text) == PIECE:
+        yield from map(_escaped, _further(session, f"SELECT {encoded} {place}", what))
+
+
+def _further(session: MergeSession, query: str, what: str) -> Iterator[bytes]:
+    """The pieces of a value after the first one. It is stored without compression, so that the server can cut it."""
+    session.execute(f"CREATE TEMP TABLE {_CUT} (value pg_catalog.bytea)", what)
+    session.execute(f"ALTER TABLE pg_temp.{_CUT} ALTER COLUMN value SET STORAGE EXTERNAL", what)
+    session.execute(f"INSERT INTO pg_temp.{_CUT} {query}", what)
     at = 1
-    while True:
-        piece = f"pg_catalog.substr({encoded}, {at}, {PIECE})"
-        read = session.query(f"SELECT CASE WHEN {is_null} THEN NULL ELSE {piece} END {place}", what, binary=True)
-        text = read[0][0]
-        if text is None:
-            yield rb"\N"
-            return
-        yield _ESCAPED.sub(lambda found: _ESCAPES[found[0]], text)
-        if len(text) < PIECE:
-            return
-        at += PIECE
+    while text := session.query(
+        f"SELECT pg_catalog.substr(value, {(at := at + PIECE)}, {PIECE}) FROM pg_temp.{_CUT}", what, binary=True
+    )[0][0]:
+        yield text
+    session.execute(f"DROP TABLE pg_temp.{_CUT}", what)
+
+
+def _escaped(text: bytes) -> bytes:
+    return _ESCAPED.sub(lambda found: _ESCAPES[found[0]], text)
