@@ -18,7 +18,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationErro
 
 from app.archive.digest import Piece
 from app.archive.index import Index, Segment, TableDigest, total_rows
-from app.archive.manifest_text import FIRST_FORMAT, FORMAT, REBUILD, content_of, facts_in, to_text
+from app.archive.manifest_text import FIRST_FORMAT, FORMAT, REBUILD, facts_in, to_text, whole_in
 from app.domain.backup import Backup, Codec, Origin, Tier
 from app.domain.callers import caller
 from app.domain.doubts import MOST, Doubt, bounded
@@ -301,7 +301,7 @@ def parse_manifest(data: bytes, name: str) -> Manifest:
     Raises:
         ManifestError: it is no JSON, no manifest, damaged, or of a newer version of this program.
     """
-    content = content_of(data, name)
+    content = whole_in(data, name)
     with _naming(name):
         manifest = Manifest.model_validate_json(data)
     pieces: tuple[Piece, ...] = (*manifest.segments, *(manifest.full.members if manifest.full else ()))

@@ -57,7 +57,7 @@ def _in_lines(value: Any, depth: int) -> str:
     return "{" + ",".join(members) + end + "}"
 
 
-def content_of(data: bytes, name: str) -> dict[str, Any]:
+def whole_in(data: bytes, name: str) -> dict[str, Any]:
     """The members of a manifest, whose checksum is right.
 
     Args:
@@ -84,7 +84,7 @@ def facts_in(beginning: bytes, name: str) -> dict[str, Any] | None:
         name: of the manifest, for errors.
 
     Raises:
-        ManifestError: as `content_of`.
+        ManifestError: as `whole_in`.
     """
     start = beginning.find(_FACTS_END)
     end = -1 if start < 0 else beginning.find(b",\n", start)

@@ -168,8 +168,12 @@ class _Checkers:
         ]
 
     def __enter__(self) -> Self:
-        for thread in self._threads:
-            thread.start()
+        try:
+            for thread in self._threads:
+                thread.start()
+        except BaseException as error:  # no more threads are allowed, or a signal
+            self.__exit__(type(error), error, None)  # else those that run would wait for ever
+            raise
         return self
 
     def __exit__(
@@ -180,7 +184,8 @@ class _Checkers:
             self._unwanted = error is not None
             self._state.notify_all()
         for thread in self._threads:
-            thread.join()
+            if thread.ident is not None:
+                thread.join()
         if error is None and self.failed:
             raise min(self.failed, key=lambda failure: failure[0])[1]
 

@@ -34,7 +34,7 @@ def ask(connection: psycopg.Connection, question: Question[Answer]) -> Answer:
         return answer
 
 
-def together(*questions: Question[Any]) -> Question[tuple[Any, ...]]:
+def combined(*questions: Question[Any]) -> Question[tuple[Any, ...]]:
     """Several questions as one, whose answers are theirs in order."""
     answers: list[Any] = [None] * len(questions)
     waiting: dict[int, Sequence[str]] = {}

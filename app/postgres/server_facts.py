@@ -123,7 +123,7 @@ def facts_question() -> Question[ServerFacts]:
         encoding=encoding,
         locale=locale,
         size=size,
-        extensions=tuple(Extension(name=name, version=its_version) for name, its_version in extensions),
+        extensions=tuple(Extension(name=row[0], version=row[1]) for row in extensions),
         roles=tuple(row[0] for row in roles),
         alembic_revision=",".join(sorted(row[0] for row in revisions)) or None,
         read_settings=PG_DUMP_READS | {"client_encoding": encoding, "bytea_output": bytea_output},

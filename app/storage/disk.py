@@ -69,11 +69,11 @@ class _WrittenBack(io.FileIO):
         self._unsent += written
         if self._unsent >= _SEND_BYTES:
             self._unsent = 0
-            drop_from_cache(self.fileno())
+            _drop_from_cache(self.fileno())
         return written
 
 
-def drop_from_cache(descriptor: int) -> None:
+def _drop_from_cache(descriptor: int) -> None:
     """Begin to write a file to the disk, and drop from the cache what is there already."""
     with suppress(OSError):  # only advice, which some network file systems refuse
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
@@ -128,7 +128,7 @@ def sync(stream: BinaryIO) -> None:
     """Sync a file to the disk and drop it from the cache, so that reading it back shows what the disk holds."""
     stream.flush()
     os.fsync(stream.fileno())
-    drop_from_cache(stream.fileno())
+    _drop_from_cache(stream.fileno())
 
 
 def sync_folder(path: Path) -> None:

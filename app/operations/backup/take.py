@@ -122,22 +122,9 @@ def take_backup(
             backups = inventory(service, before)  # again, because the run holds its tier only now
             if request.slot and (made := made_already(service, request.slot, server, backups)):
                 service.catalog.complete(run, made, service.clock())
-                _tell(
-                    service,
-                    request.tier,
-                    BackupEvent.SLOT_STANDS,
-                    made.id,
-                    slot=request.slot.period,
-                )
+                _tell(service, request.tier, BackupEvent.SLOT_STANDS, made.id, slot=request.slot.period)
                 return None
-            _tell(
-                service,
-                request.tier,
-                BackupEvent.STARTED,
-                run=run.id,
-                label=request.label,
-                by=service.options.by,
-            )
+            _tell(service, request.tier, BackupEvent.STARTED, run=run.id, label=request.label, by=service.options.by)
             with _lease(service, run) as held, naming_restores(service), staying(service.tree.folder):
                 if clear_up(service):
                     backups = inventory(service, backups)

@@ -48,7 +48,7 @@ class Descriptions:
     """Says what the manifests of a tree describe, for one look at it.
 
     Args:
-        tree: this.
+        tree: where they stand.
         events: get a warning of each manifest that cannot be used.
         known: what earlier looks found, by file.
         recording: whether what is found is to be recorded: then the tree's clock is asked.
@@ -161,14 +161,14 @@ def _digest(content: bytes) -> str:
 def _by_facts(content: bytes, stored: ListedFile, *, whole: bool) -> Backup | None:
     """The backup, without its index; of a `whole` manifest, the checksum of that is looked at too."""
     from app.archive.manifest import parse_facts  # noqa: PLC0415 -- not for what is known
-    from app.archive.manifest_text import content_of  # noqa: PLC0415 -- as above
+    from app.archive.manifest_text import whole_in  # noqa: PLC0415 -- as above
 
     name = f"{stored.file}.json"
     facts = parse_facts(content, name)
     if facts is None:
         return None
     if whole:
-        content_of(content, name)
+        whole_in(content, name)
     return facts.to_backup(stored.id, stored.file)
 
 

@@ -23,7 +23,7 @@ from app.operations.ending import VerbEnding
 from app.operations.service import Service
 from app.ports.events import Event, failure
 
-RUNS_KEPT = timedelta(days=365)
+_RUNS_KEPT = timedelta(days=365)
 
 
 @dataclass(slots=True)
@@ -96,7 +96,7 @@ def _thin_runs(service: Service, listing: Inventory) -> None:
     unknown = (backup.verified_at for backup in listing if backup.sha256 not in known)
     try:
         instants = [at for at in unknown if at is not None]
-        number = service.catalog.thin_runs(service.database, service.clock() - RUNS_KEPT, instants)
+        number = service.catalog.thin_runs(service.database, service.clock() - _RUNS_KEPT, instants)
     except CatalogError as error:
         service.events.emit(failure(BackupEvent.CATALOG_NOT_SAVED, error))
         return

@@ -30,7 +30,7 @@ from app.operations.restore.lacking import remedy
 from app.operations.restore.losses import LOSSES, loss_findings, rowless_findings
 from app.operations.restore.migration import MIGRATION, migration_findings
 from app.operations.restore.origin import database_findings, server_findings
-from app.operations.restore.part import part_findings
+from app.operations.restore.partial_backup import part_findings
 from app.operations.restore.replication import SUBSCRIPTIONS, replication_findings
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import REVISION, revision_findings

@@ -16,7 +16,7 @@ from app.operations.backups.inventory import Inventory, inventory
 from app.operations.restore.checks import COMMANDS, check_preview
 from app.operations.restore.job import Job
 from app.operations.restore.migration import migrated_rows, rows_of
-from app.operations.restore.part import not_comparable
+from app.operations.restore.partial_backup import not_comparable
 from app.operations.restore.parts import with_what_was_read
 from app.operations.restore.request import RestoreRequest
 from app.operations.restore.revisions import offering_migration, revision_notes, schema_versions, versions_between
@@ -101,6 +101,7 @@ def diff(service: Service, one: str, other: str | None, progress: Progress = SIL
     if other is None:
         held = () if source.backup is None else source.backup.tables_held
         changes = _plan(service.target, source, MergeRequest(exact=True, tables=held), progress)
+        # Rows that differ conflict in a merge only.
         changes = replace(changes, tables=tuple(replace(table, conflicting=0) for table in changes.tables))
         # Asked in the live database itself: to look, nobody needs a way into another one.
         return _with_versions(changes, schema_versions(service, service.target, source, service.source.facts()))

@@ -38,7 +38,7 @@ from app.operations.backups.verify import read_manifest
 from app.operations.ending import Ending
 from app.operations.restore.hooks import Hooks, require_hooks
 from app.operations.restore.journal import Journal
-from app.operations.restore.part import restoring_safety
+from app.operations.restore.partial_backup import restoring_safety
 from app.operations.restore.position import Obstacle, obstacle_to_rename
 from app.operations.restore.recover import (
     PATIENCE_SECONDS,

@@ -33,7 +33,7 @@ from app.postgres.session import RestoreSession, sqlstate_of
 # Foreign key or check violation: rows of another table were missing. pg_dump orders such tables, for example those of
 # extensions.
 _LATER = {"23503", "23514"}
-GROUP_TABLES = 100  # in one transaction: each takes some of the server's locks
+_GROUP_TABLES = 100  # in one transaction: each takes some of the server's locks
 _GROUP_BYTES = 4 << 20
 _HELD_BYTES = 64 << 20  # of rows of deferred batches that cannot be read again
 # Not possible for a partitioned table, one that a foreign key refers to, one that the role may fill but not truncate, …
@@ -132,7 +132,7 @@ class DataLoader:
     def _load_group(self, session: RestoreSession, group: list[_TableBatches]) -> None:
         """Load small tables in one transaction; if that fails, leave them to be loaded one by one."""
         batches = [batch for work in group for batch in work.all()]
-        names = list({batch.name: None for batch in batches})
+        names = list(dict.fromkeys(batch.name for batch in batches))
         what, one_by_one = f"data of {len(names)} tables", False
         try:
             with session.transaction(what):
@@ -247,7 +247,7 @@ def _groups(tables: Iterable[_TableBatches]) -> Iterator[list[_TableBatches]]:
     group: list[_TableBatches] = []
     size = 0
     for table in tables:
-        if group and (len(group) == GROUP_TABLES or size + table.size > _GROUP_BYTES):
+        if group and (len(group) == _GROUP_TABLES or size + table.size > _GROUP_BYTES):
             yield group
             group, size = [], 0
         group.append(table)

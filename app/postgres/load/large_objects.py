@@ -79,4 +79,5 @@ def _parts(owners: Iterable[Owned]) -> Iterable[list[Owned]]:
 def _run(session: RestoreSession, statements: Sequence[bytes], what: str) -> None:
     """Run statements in one transaction, and one round trip."""
     with nullcontext() if session.in_transaction else session.transaction(what), session.translated(what):
+        # Binary selects the extended protocol, which takes one statement only.
         session.connection.execute(b";".join(statements), binary=len(statements) == 1)

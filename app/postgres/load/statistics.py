@@ -78,8 +78,9 @@ class _Table(NamedTuple):
 
 def analyze(sessions: Sequence[RestoreSession]) -> None:
     """Run ANALYZE on all tables and materialized views of a database."""
-    tables = [_Table(*row) for row in sessions[0].connection.execute(_TABLES.encode()).fetchall()]
-    groups = _groups(tables)
+    with sessions[0].translated("tables to analyze"):
+        rows = sessions[0].connection.execute(_TABLES.encode()).fetchall()
+    groups = _groups([_Table(*row) for row in rows])
 
     def work(session: RestoreSession, stopped: Callable[[], bool]) -> None:
         while not stopped() and (group := next(groups, None)) is not None:
@@ -94,7 +95,8 @@ def analyze(sessions: Sequence[RestoreSession]) -> None:
 
 def calls_functions(session: RestoreSession) -> bool:
     """Whether ANALYZE of some table may call functions of users, which may do anything."""
-    row = session.connection.execute(_CALLS_FUNCTIONS.encode()).fetchone()
+    with session.translated("functions that ANALYZE calls"):
+        row = session.connection.execute(_CALLS_FUNCTIONS.encode()).fetchone()
     return row is None or bool(row[0])
 
 

@@ -14,7 +14,7 @@ from app.domain.changes import TableChanges
 from app.errors import RestoreDataError
 from app.postgres.lock_holders import CONFLICT_WITH_ACCESS_EXCLUSIVE, CONFLICT_WITH_SHARE_ROW_EXCLUSIVE
 from app.postgres.lock_retries import lock_all, retry_for_locks
-from app.postgres.merge.groups import Groups, Part, statement_of
+from app.postgres.merge.groups import Groups, StatementPart, statement_of
 from app.postgres.merge.schema import LiveTable
 from app.postgres.merge.session import MergeSession
 from app.postgres.merge.sql import DIFFERS, row_of, same_place
@@ -95,7 +95,7 @@ def apply(
         raise RestoreDataError(message, "does a rule or trigger of the database interfere? nothing was changed")
 
 
-def _parts(session: MergeSession, table: StagedTable, plan: TableChanges) -> Iterator[Part]:
+def _parts(session: MergeSession, table: StagedTable, plan: TableChanges) -> Iterator[StatementPart]:
     """The statements that delete, update and insert a table's rows."""
     match, number = table.match, table.number
     here = same_place("l", "p")
@@ -103,19 +103,19 @@ def _parts(session: MergeSession, table: StagedTable, plan: TableChanges) -> Ite
     if plan.deleted:
         for at, target in enumerate(match.live.targets):
             delete = f"DELETE FROM {target} l USING {table.plan} p WHERE {_FREE} 'd' AND {here}"
-            yield Part(f"d{number}_{at}", delete, match.name, "d")
+            yield StatementPart(f"d{number}_{at}", delete, match.name, "d")
     updated = updated_columns(session, table) if plan.updated else ()
     values = ", ".join(f"{quoted(name)} = s.{quoted(name)}" for name in updated)
     for step in update_steps(session, table) if plan.updated else ():
         condition = f"{_FREE} 'u' AND {here} AND p.step {SAME} {step}"
         update = f"UPDATE {match.live.sql} l SET {values} FROM {planned} WHERE {condition}"
-        yield Part(f"u{number}_{step}", update, match.name, "u", updated)
+        yield StatementPart(f"u{number}_{step}", update, match.name, "u", updated)
     if plan.inserted:
         columns = ", ".join(map(quoted, match.columns))
         listed = f"({columns}) OVERRIDING SYSTEM VALUE" if columns else ""
         taken = ", ".join(f"s.{quoted(name)}" for name in match.columns)
         source = f"SELECT {taken} FROM {planned} WHERE {_FREE} 'i'"
-        yield Part(f"i{number}", f"INSERT INTO {quoted(*match.name)} {listed} {source}", match.name, "i")
+        yield StatementPart(f"i{number}", f"INSERT INTO {quoted(*match.name)} {listed} {source}", match.name, "i")
 
 
 def updated_columns(session: MergeSession, table: StagedTable) -> tuple[str, ...]:

@@ -45,7 +45,7 @@ _CALLS = """
 
 
 @dataclass(frozen=True, slots=True)
-class Part:
+class StatementPart:
     """A statement that changes rows of one table.
 
     Attributes:
@@ -61,7 +61,7 @@ class Part:
     sets: Collection[str] = ()
 
 
-def statement_of(parts: Sequence[Part]) -> str:
+def statement_of(parts: Sequence[StatementPart]) -> str:
     """One statement that does some parts, and returns the numbers of rows in an array.
 
     An array, because a result has at most 1,664 columns.
@@ -86,7 +86,7 @@ class Groups:
     live: LiveSchema
     staged: Sequence[StagedTable]
 
-    def of(self, parts: Sequence[Part]) -> list[list[Part]]:
+    def of(self, parts: Sequence[StatementPart]) -> list[list[StatementPart]]:
         """The parts of each statement, in the order of the statements."""
         changed = dict.fromkeys(part.table for part in parts)
         fires = any(self.live.tables[name].triggers and not self.live.tables[name].owned for name in changed)
@@ -124,7 +124,7 @@ def _may_pass_values_on(table: StagedTable) -> bool:
 class _Order:
     """A graph of parts: an edge leads from what comes earlier, or at once, to what comes later."""
 
-    def __init__(self, parts: Sequence[Part]) -> None:
+    def __init__(self, parts: Sequence[StatementPart]) -> None:
         self._parts = parts
         self._of: defaultdict[TableName, list[int]] = defaultdict(list)
         for number, part in enumerate(parts):
@@ -186,7 +186,7 @@ class _Order:
             for number in earlier:
                 self._later[number].append(len(self._later) - 1)
 
-    def groups(self) -> list[list[Part]]:
+    def groups(self) -> list[list[StatementPart]]:
         """The parts of each statement; in one statement they keep their order."""
         groups: list[list[int]] = [[]]
         for component in strong_components(self._later):

@@ -15,7 +15,7 @@ from typing import BinaryIO
 from app.archive.index import TableName
 from app.domain.changes import TableChanges
 from app.postgres.merge.apply import locks, trigger_switches, update_steps, updated_columns
-from app.postgres.merge.groups import Groups, Part, statement_of
+from app.postgres.merge.groups import Groups, StatementPart, statement_of
 from app.postgres.merge.large_rows import Rows, copy_out, encoding_of, with_values_beside
 from app.postgres.merge.schema import ForeignKey
 from app.postgres.merge.sequences import SequenceAdvance, position_statements
@@ -225,7 +225,7 @@ def _same_row(table: _Table, one: str, other: str) -> str:
     )
 
 
-def _undo(table: _Table, steps: Sequence[int], changed: Sequence[str]) -> Iterator[Part]:
+def _undo(table: _Table, steps: Sequence[int], changed: Sequence[str]) -> Iterator[StatementPart]:
     """The statements that restore a table's rows: deletes, updates in reverse order, inserts."""
     match, number, live = table.staged.match, table.staged.number, table.staged.match.live.sql
     columns = _listed(table.columns, "")
@@ -233,22 +233,22 @@ def _undo(table: _Table, steps: Sequence[int], changed: Sequence[str]) -> Iterat
     insert = f"INSERT INTO {quoted(*match.name)} {listed} SELECT {_listed(table.columns, 'o.')} FROM {table.old} o"
     if not match.key:
         for at, target in enumerate(match.live.targets) if table.plan.inserted else ():
-            yield Part(f"d{number}_{at}", _delete_copies(table, target), match.name, "d")
+            yield StatementPart(f"d{number}_{at}", _delete_copies(table, target), match.name, "d")
         if table.plan.deleted:
-            yield Part(f"i{number}", insert, match.name, "i")
+            yield StatementPart(f"i{number}", insert, match.name, "i")
         return
     pair, gone = match.same("n", "o"), match.same("l", "n")
     if table.plan.inserted:
         added = f"NOT EXISTS (SELECT FROM {table.old} o WHERE {pair})"
         delete = f"DELETE FROM {live} l USING {table.new} n WHERE {gone} AND {added}"
-        yield Part(f"d{number}", delete, match.name, "d")
+        yield StatementPart(f"d{number}", delete, match.name, "d")
     values = ", ".join(f"{quoted(name)} = o.{quoted(name)}" for name in changed)
     update = f"UPDATE {live} l SET {values} FROM {table.old} o JOIN {table.new} n ON {pair} WHERE {gone}"
     for step in reversed(steps) if values else ():
-        yield Part(f"u{number}_{step}", f"{update} AND o.{_STEP} {SAME} {step}", match.name, "u", changed)
+        yield StatementPart(f"u{number}_{step}", f"{update} AND o.{_STEP} {SAME} {step}", match.name, "u", changed)
     if table.plan.deleted:
         deleted = f"NOT EXISTS (SELECT FROM {table.new} n WHERE {pair})"
-        yield Part(f"i{number}", f"{insert} WHERE {deleted}", match.name, "i")
+        yield StatementPart(f"i{number}", f"{insert} WHERE {deleted}", match.name, "i")
 
 
 def _delete_copies(table: _Table, target: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import count
 from typing import BinaryIO
 
 from app.archive.index import TableName
@@ -126,10 +127,11 @@ def _further(session: MergeSession, query: str, what: str) -> Iterator[bytes]:
     session.execute(f"CREATE TEMP TABLE {_CUT} (value pg_catalog.bytea)", what)
     session.execute(f"ALTER TABLE pg_temp.{_CUT} ALTER COLUMN value SET STORAGE EXTERNAL", what)
     session.execute(f"INSERT INTO pg_temp.{_CUT} {query}", what)
-    at = 1
-    while text := session.query(
-        f"SELECT pg_catalog.substr(value, {(at := at + PIECE)}, {PIECE}) FROM pg_temp.{_CUT}", what, binary=True
-    )[0][0]:
+    for at in count(1 + PIECE, PIECE):
+        cut = f"SELECT pg_catalog.substr(value, {at}, {PIECE}) FROM pg_temp.{_CUT}"
+        text = session.query(cut, what, binary=True)[0][0]
+        if not text:
+            break
         yield text
     session.execute(f"DROP TABLE pg_temp.{_CUT}", what)
 

@@ -12,15 +12,15 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import contextmanager, nullcontext
 
-import psycopg
 import structlog
 
 from app.errors import BackupError, RestoreError
 from app.postgres.database import Database
 from app.postgres.load.loader import reset_file_settings
 from app.postgres.load.statistics import analyze, calls_functions
+from app.postgres.load.threads import cancel_until
 from app.postgres.session import RestoreSession, restore_session
 from app.postgres.without_login_triggers import without_login_triggers
 
@@ -47,24 +47,22 @@ def analyzing(database: Database, name: str) -> Iterator[None]:
 
 @contextmanager
 def _beside(session: RestoreSession) -> Iterator[None]:
-    ended = threading.Event()
+    unwanted, ended = threading.Event(), threading.Event()
 
     def work() -> None:
         try:
             analyze([session])
         except (RestoreError, BackupError) as error:
-            if not ended.is_set():
+            if not unwanted.is_set():
                 log.warning("restore leaves tables without statistics", reason=error.message)
+        finally:
+            ended.set()
 
-    thread = threading.Thread(target=work, name="restore-statistics", daemon=True)
-    thread.start()
+    threading.Thread(target=work, name="restore-statistics", daemon=True).start()
     try:
         yield
-    except BaseException:
-        ended.set()
-        while thread.is_alive():  # it may be between two statements
-            with suppress(psycopg.Error):
-                session.connection.cancel_safe(timeout=5)
-            thread.join(0.2)
+        ended.wait()
+    except BaseException:  # of the proof, or a signal while this waits
+        unwanted.set()
+        cancel_until(ended, [session])
         raise
-    thread.join()

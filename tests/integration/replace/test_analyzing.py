@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import time
 
+import psycopg
 import pytest
 
 from app.archive.reader import Archive
@@ -13,13 +15,18 @@ from app.errors import RestoreDataError
 from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
+from app.postgres.replace.analyzing import analyzing
 from app.postgres.target import PostgresTarget
+from tests.fix_interrupt import interrupt_in
 from tests.fix_postgres import TestDatabase
 
 ROWS = "CREATE TABLE a (i int PRIMARY KEY); INSERT INTO a SELECT generate_series(1, 500); CREATE TABLE b (j int);"
 INDEX = """
     CREATE FUNCTION half(i int) RETURNS int IMMUTABLE LANGUAGE sql RETURN i / 2;
     CREATE INDEX a_half ON a (half(i));"""
+ANALYZING = """
+    SELECT coalesce(wait_event_type, '') FROM pg_stat_activity
+    WHERE datname = current_database() AND query LIKE 'ANALYZE%' AND state = 'active'"""
 STATISTICS = "SELECT count(*) FROM pg_stats WHERE schemaname = 'public'"
 
 
@@ -52,3 +59,20 @@ def test_statistics_are_there_when_a_database_is_proven(
             target.prove(new, archive, options, lambda _: None)
     finally:
         target.drop(new)
+
+
+def test_a_signal_ends_statistics_that_the_restore_waits_for(empty_database: TestDatabase) -> None:
+    empty_database.execute(ROWS)
+    database = Database.from_url(empty_database.url)
+
+    def prove() -> None:
+        with analyzing(database, empty_database.name):
+            while empty_database.query(ANALYZING) != [("Lock",)]:
+                time.sleep(0.01)
+            interrupt_in("_beside")
+
+    with psycopg.connect(empty_database.url) as other:
+        other.execute("LOCK TABLE a IN SHARE UPDATE EXCLUSIVE MODE")
+        with pytest.raises(KeyboardInterrupt):
+            prove()
+        assert empty_database.query(ANALYZING) == []

@@ -145,3 +145,11 @@ def test_a_file_whose_segments_have_no_places_is_verified_in_order(text: bytes) 
     verify(io.BytesIO(packed), index, Codec.ZSTD)
     with pytest.raises(BackupValidationError, match="SHA-256"):
         verify(io.BytesIO(packed), replace(index, sha256="0" * 64), Codec.ZSTD)
+
+
+def test_no_thread_is_left_if_one_cannot_be_started() -> None:
+    checkers = verifying._Checkers(Codec.NONE, 1, 2)
+    checkers._threads[1].start()
+    with pytest.raises(RuntimeError, match="only be started once"):
+        checkers.__enter__()
+    assert not any(thread.is_alive() for thread in checkers._threads)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from app.archive.index import TableName
-from app.postgres.merge.groups import MOST_PARTS, Groups, Part
+from app.postgres.merge.groups import MOST_PARTS, Groups, StatementPart
 from app.postgres.merge.match import TableMatch
 from app.postgres.merge.schema import ForeignKey, LiveSchema, LiveTable, RowTrigger
 from app.postgres.merge.staged import StagedTable
@@ -42,18 +42,18 @@ def key(child: int, parent: int) -> ForeignKey:
     return ForeignKey("refers", *names, ("parent",), ("id",), ("=",), ("=",), name_of(child))
 
 
-def groups_of(keys: list[ForeignKey], actions: str, *, triggers: bool = False) -> list[list[Part]]:
+def groups_of(keys: list[ForeignKey], actions: str, *, triggers: bool = False) -> list[list[StatementPart]]:
     tables = {name_of(n): LiveTable(name_of(n), partitioned=False, owned=not triggers) for n in range(MANY)}
     tables[name_of(0)].triggers += [RowTrigger(name_of(0), "TRIGGER", "fires", always=False)]
     staged = [StagedTable(TableMatch(live, [], (), None, (), []), n) for n, live in enumerate(tables.values())]
     groups = Groups(NoCatalogs(), LiveSchema(tables, {}, keys), staged)  # type: ignore[arg-type]
-    parts = [Part(f"{action}{name}", "", name, action, {"v"}) for name in tables for action in actions]
+    parts = [StatementPart(f"{action}{name}", "", name, action, {"v"}) for name in tables for action in actions]
     found = groups.of(parts)
     assert sorted(part.name for group in found for part in group) == sorted(part.name for part in parts)
     return found
 
 
-def places(groups: list[list[Part]]) -> dict[str, int]:
+def places(groups: list[list[StatementPart]]) -> dict[str, int]:
     return {part.name: number for number, group in enumerate(groups) for part in group}
 
 

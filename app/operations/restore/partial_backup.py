@@ -27,14 +27,14 @@ def part_findings(job: Job) -> Iterator[Finding]:
     message = f"{backup.id} {_holds(backup)}"
     if job.request.into is None:
         error = RestoreValidationError(
-            f"{message}: it cannot replace the database", of_its_tables(backup, job.request.changes)
+            f"{message}: it cannot replace the database", _of_its_tables(backup, job.request.changes)
         )
         yield Finding.failed(_PART, error)
     else:
         yield Finding.warning(_PART, f"{message}: all other tables will be empty")
 
 
-def of_its_tables(backup: Backup, database: str) -> str:
+def _of_its_tables(backup: Backup, database: str) -> str:
     """The command that makes the tables of such a backup what they are in it."""
     tables = "".join(f" --table {shlex.quote(name)}" for name in backup.tables_held)
     return f"residency-backup restore {backup.id} --mode replace{tables} --confirm {shlex.quote(database)}"
@@ -45,7 +45,7 @@ def restoring_safety(service: Service, record: Restore) -> str:
     with suppress(ResidencyBackupError):
         backup = find(service, record.safety or "")
         if not backup.is_whole:
-            return of_its_tables(backup, record.changes)
+            return _of_its_tables(backup, record.changes)
     return f"residency-backup restore {record.safety} --mode replace --confirm {shlex.quote(record.changes)}"
 
 
