@@ -6,13 +6,13 @@ are not there, stand in it as comments; and materialized views, which may read o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 import psycopg
 
 from app.archive import lexer
+from app.archive.part import part_head
 from app.archive.pg_dump import last_header
 from app.archive.scanner import Chunk
 from app.ports.source import Part
@@ -72,8 +72,7 @@ class DumpOfPart:
 
     def chunks(self, dumped: Iterable[Chunk]) -> Iterator[Chunk]:
         """The dump from pg_dump's chunks: it says what it is, and has no foreign key to rows that it lacks."""
-        names = json.dumps(self._part.names)
-        head = f"-- NOT A WHOLE DATABASE. It holds the rows of these tables only: {names}\n".encode()
+        head = part_head(self._part.names)
         for chunk in dumped:
             data, head = head + chunk.data, b""
             if not chunk.rows and chunk.header.table is None:
