@@ -1,4 +1,7 @@
-"""The first line of a backup of some tables only: its file is a script like any other, and says what it is."""
+"""The file of a backup of some tables only: a script like any other, which says in its first line what it is.
+
+Foreign keys to tables whose rows it lacks stand in it as comments, each below the header of its entry.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,17 @@ import json
 from collections.abc import Sequence
 
 _HEAD = b"-- NOT A WHOLE DATABASE. It holds the rows of these tables only: "
+ROWS_ELSEWHERE = b"-- The rows of the other table are not in this file:\n"  # what follows is a comment too
 
 
 def part_head(names: Sequence[str]) -> bytes:
     """The first line of a file that holds the rows of some tables only."""
     return _HEAD + json.dumps(names).encode() + b"\n"
+
+
+def is_left_out(comments: bytes) -> bool:
+    """Whether an entry is in a dump as comments only, given with all comments from its header on."""
+    return comments.rfind(ROWS_ELSEWHERE) > comments.rfind(b"-- Name: ")
 
 
 def tables_of_part(begin: bytes) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from dataclasses import replace
 import psycopg
 
 from app.archive import lexer
-from app.archive.part import part_head
+from app.archive.part import ROWS_ELSEWHERE, part_head
 from app.archive.pg_dump import last_header
 from app.archive.scanner import Chunk
 from app.ports.source import Part
@@ -48,7 +48,6 @@ _KEYS = """
     SELECT convert_to(type, getdatabaseencoding()),
            convert_to(translate(nspname, E'\\n\\r', '  '), getdatabaseencoding()),
            convert_to(translate(name, E'\\n\\r', '  '), getdatabaseencoding()) FROM entries"""
-_WHY = b"-- The rows of the other table are not in this file:\n"
 
 
 class DumpOfPart:
@@ -88,4 +87,4 @@ def _without_key(unit: bytes, missing: Collection[tuple[bytes, ...]]) -> bytes:
         return unit
     # A carriage return in a name would end the comment.
     lines = unit[start:].replace(b"\r", b" ").strip().split(b"\n")
-    return unit[:start] + _WHY + b"".join(b"-- %s\n" % line for line in lines) + b"\n"
+    return unit[:start] + ROWS_ELSEWHERE + b"".join(b"-- %s\n" % line for line in lines) + b"\n"

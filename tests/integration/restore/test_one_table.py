@@ -146,6 +146,19 @@ def test_it_cannot_stand_in_for_a_whole_backup(damaged: Damaged) -> None:
     assert damaged.content() == now
 
 
+def test_beside_the_live_database_it_is_restored_without_the_other_rows(damaged: Damaged) -> None:
+    service = damaged.service()
+    safety = damaged.run(mode="replace", tables=[TABLE]).restore.safety or ""
+    beside = f"{damaged.name}_part"
+    try:
+        damaged.run(mode="replace", backup=safety, into=beside)
+        rows = copy_of_all_tables(damaged.site.database.url.replace(damaged.name, beside))
+    finally:
+        service.target.drop(beside)
+    assert rows.pop(CONTENT) == damaged.broken[CONTENT]
+    assert {count for count, _ in rows.values()} == {0}
+
+
 def test_its_file_alone_says_what_it_is(damaged: Damaged, tmp_path: Path) -> None:
     service = damaged.service()
     safety = damaged.run(mode="replace", tables=[TABLE]).restore.safety or ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.archive.part import part_head, tables_of_part
+from app.archive.part import ROWS_ELSEWHERE, is_left_out, part_head, tables_of_part
 
 NAMES = ("public.people", 'public."odd \\ name\n"', "public.größe")
 
@@ -18,3 +18,10 @@ def test_the_names_come_back() -> None:
 @pytest.mark.parametrize("begin", [b"", b"--\n", part_head(NAMES)[:-5], part_head(NAMES).replace(b"[", b"{")])
 def test_what_has_no_such_line_is_whole(begin: bytes) -> None:
     assert tables_of_part(begin) == ()
+
+
+def test_only_the_entry_above_the_words_is_left_out() -> None:
+    header = b"--\n-- Name: %s; Type: FK CONSTRAINT; Schema: public; Owner: -\n--\n\n"
+    left_out = header % b"a a_fkey" + ROWS_ELSEWHERE + b"-- ALTER TABLE ONLY public.a\n"
+    assert is_left_out(left_out)
+    assert not is_left_out(left_out + header % b"b b_fkey")
