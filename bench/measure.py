@@ -7,13 +7,12 @@ import subprocess
 import threading
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-import psutil
-
 _TICKS = os.sysconf("SC_CLK_TCK")
-_LOOK_SECONDS = 0.05
+_LOOK_SECONDS = 0.1
 _SETTLE_SECONDS = 0.2
 _ENDS_SECONDS = 5.0
 
@@ -84,11 +83,9 @@ def server_cpu(postmaster: int | None) -> float:
     if postmaster is None:
         return 0.0
     ticks = sum(_fields(postmaster)[11:15])
-    for child in psutil.Process(postmaster).children():
-        try:
-            ticks += sum(_fields(child.pid)[11:13])
-        except (FileNotFoundError, ProcessLookupError):
-            continue
+    for child in _children(postmaster):
+        with suppress(OSError):
+            ticks += sum(_fields(child)[11:13])
     return ticks / _TICKS
 
 
@@ -96,21 +93,36 @@ def _await_backends(postmaster: int | None) -> None:
     """Wait until the server's processes for the command have ended and are counted in the postmaster's children."""
     time.sleep(_SETTLE_SECONDS)
     ends = time.monotonic() + _ENDS_SECONDS
-    while postmaster is not None and _backends(postmaster) and time.monotonic() < ends:
+    while postmaster is not None and _has_clients(postmaster) and time.monotonic() < ends:
         time.sleep(_SETTLE_SECONDS)
 
 
-def _backends(postmaster: int) -> list[psutil.Process]:
-    """The server's processes for clients and for maintenance, by their titles."""
-    found = []
-    for child in psutil.Process(postmaster).children():
-        try:
-            title = " ".join(child.cmdline())
-        except psutil.Error:
-            continue
-        if "[local]" in title or "127.0.0.1(" in title or "parallel worker" in title:
-            found.append(child)
-    return found
+def _has_clients(postmaster: int) -> bool:
+    """Whether the server has processes for clients, by their titles."""
+    titles = (_text(child, "cmdline") for child in _children(postmaster))
+    return any(word in title for title in titles for word in ("[local]", "127.0.0.1(", "parallel worker"))
+
+
+def _children(pid: int) -> list[int]:
+    """The processes that the threads of a process have started. To look through all of /proc would slow what runs."""
+    try:
+        threads = [thread.name for thread in Path(f"/proc/{pid}/task").iterdir()]
+    except OSError:
+        return []
+    return [int(child) for thread in threads for child in _text(pid, f"task/{thread}/children").split()]
+
+
+def _tree(pid: int) -> list[int]:
+    """A process with all below it."""
+    return [pid, *(below for child in _children(pid) for below in _tree(child))]
+
+
+def _text(pid: int, file: str) -> str:
+    """A file of /proc; nothing if the process has ended."""
+    try:
+        return Path(f"/proc/{pid}/{file}").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
 
 
 def _fields(pid: int) -> list[int]:
@@ -139,20 +151,12 @@ class _Peak:
 
     def _watch(self, pid: int, postmaster: int | None) -> None:
         while not self._stop.wait(_LOOK_SECONDS):
-            try:
-                top = psutil.Process(pid)
-                tree = [top, *top.children(recursive=True)]
-                server = psutil.Process(postmaster).children() if postmaster else []
-            except psutil.NoSuchProcess:
-                return
-            self.client = max(self.client, sum(_megabytes(process, "smaps_rollup", "Pss:") for process in tree))
+            server = _children(postmaster) if postmaster else []
+            self.client = max(self.client, sum(_megabytes(process, "smaps_rollup", "Pss:") for process in _tree(pid)))
             self.backend = max(self.backend, *(_megabytes(process, "status", "RssAnon:") for process in server), 0.0)
 
 
-def _megabytes(process: psutil.Process, file: str, line: str) -> float:
+def _megabytes(pid: int, file: str, line: str) -> float:
     """A line of a file of /proc in kB, as megabytes; 0 if the process has ended."""
-    try:
-        lines = Path(f"/proc/{process.pid}/{file}").read_text(encoding="utf-8").splitlines()
-        return next(int(text.split()[1]) for text in lines if text.startswith(line)) / 1024
-    except (OSError, StopIteration):
-        return 0.0
+    lines = _text(pid, file).splitlines()
+    return next((int(text.split()[1]) for text in lines if text.startswith(line)), 0) / 1024

@@ -1,11 +1,15 @@
-"""What `make test` tries a sample of, `make test-all` tries all of: the one has to be waited for."""
+"""What `make test` tries a sample of, because it is waited for; `make test-all` tries all of it."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, TypeVar
 
+import pytest
+
+# A test whose kind another one stands for in `make test`; CI runs it too, by `make test-thorough`.
+THOROUGH = pytest.mark.thorough
 ALL = bool(os.environ.get("TEST_ALL"))
 EVERY_MAJOR = (14, 15, 16, 17, 18)
 Point = TypeVar("Point")
@@ -29,6 +33,15 @@ def times(few: int, all_of_them: int) -> int:
 def sample_of(points: Sequence[Point], chosen: Sequence[int]) -> list[Point]:
     """The points at these places, or every one."""
     return [point for place, point in enumerate(points) if ALL or place in chosen]
+
+
+def thorough_at(points: Iterable[Any], *values: Any) -> list[Any]:
+    """Parameters, of which these values are left to `make test-thorough`."""
+    return [_param(point, THOROUGH) if point in values else point for point in points]
+
+
+def _param(point: Any, mark: pytest.MarkDecorator) -> Any:
+    return pytest.param(*point, marks=mark) if isinstance(point, tuple) else pytest.param(point, marks=mark)
 
 
 def pairs(first: Sequence[Any], second: Sequence[Any]) -> list[tuple[Any, ...]]:

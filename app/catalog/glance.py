@@ -12,7 +12,7 @@ import sqlite3
 import stat
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import quote
@@ -82,10 +82,12 @@ def _backup_of(row: Sequence[Any]) -> Backup:
         values[name] = members[values[name]]
     for name in TIMES:
         if values[name] is not None:
-            values[name] = datetime.fromisoformat(values[name]).replace(tzinfo=UTC)
+            values[name] = datetime.fromisoformat(f"{values[name]}+00:00")
     return Backup(**values)
 
 
 def _by_file(rows: Sequence[Any]) -> dict[str, KnownManifest]:
-    known = ((file, known_manifest(file, *facts, json.loads(told))) for file, *facts, told in rows)
+    # As one text, in which each name is made once; a row that is no JSON by itself leaves the others to the catalog.
+    told = json.loads(f"[{','.join(row[-1] for row in rows)}]")
+    known = ((row[0], known_manifest(*row[:-1], backup)) for row, backup in zip(rows, told, strict=True))
     return {file: manifest for file, manifest in known if manifest is not None}

@@ -54,7 +54,7 @@ def copied(request: pytest.FixtureRequest) -> Iterator[Copied]:
         yield Copied(cluster, folder / "copy", done, told)
 
 
-def test_its_facts_are_those_of_a_server_that_may_be_copied(copied: Copied) -> None:
+def test_the_facts_of_a_cluster_are_those_of_a_server_that_may_be_copied(copied: Copied) -> None:
     facts = copied.cluster.facts()
     assert facts.version.startswith("18.")
     assert facts.size > 0
@@ -64,13 +64,13 @@ def test_its_facts_are_those_of_a_server_that_may_be_copied(copied: Copied) -> N
     assert (facts.tablespaces, facts.unlogged, facts.outside) == ((), (), ())
 
 
-def test_its_identifier_is_a_number_and_stays(copied: Copied) -> None:
+def test_the_identifier_of_a_cluster_is_a_number_and_stays(copied: Copied) -> None:
     first = copied.cluster.system_identifier()
     assert first.isdecimal()
     assert copied.cluster.system_identifier() == first
 
 
-def test_its_programs_are_of_its_major(copied: Copied) -> None:
+def test_the_programs_of_a_cluster_are_of_its_major(copied: Copied) -> None:
     version = copied.cluster.facts().version
     assert copied.cluster.program_version(version).startswith("18.")
     assert copied.cluster.reads_wal(version)
@@ -132,7 +132,7 @@ def test_what_the_watcher_raises_ends_the_copying(copied: Copied, tmp_path: Path
 
 
 @pytest.mark.parametrize("passwords", [True, False])
-def test_its_roles_are_told_as_sql_and_their_passwords_only_when_asked_for(
+def test_roles_are_given_as_sql_and_their_passwords_only_when_asked_for(
     copied: Copied,
     passwords: bool,  # noqa: FBT001
 ) -> None:

@@ -187,7 +187,7 @@ def test_what_is_not_known_yet_comes_back_as_unknown(catalog: SqlRestores) -> No
     assert catalog.restore(RESTORE.id) == RESTORE
 
 
-def test_they_are_listed_newest_first(catalog: SqlRestores) -> None:
+def test_restores_are_listed_newest_first(catalog: SqlRestores) -> None:
     for number in range(3):
         its = replace(RESTORE, id=f"{number:012}", started_at=NOW + number * SECOND, state=RestoreState.COMPLETE)
         catalog.begin_restore(its)
@@ -296,7 +296,7 @@ def test_a_save_takes_no_sign_of_life_back(catalog: SqlRestores) -> None:
     assert recorded(catalog).heartbeat_at == NOW + 22 * LEASE, "a save is a sign of life itself"
 
 
-def test_it_is_settled_once_and_only_as_it_was_seen(catalog: SqlRestores) -> None:
+def test_a_restore_is_settled_once_and_only_as_it_was_seen(catalog: SqlRestores) -> None:
     catalog.begin_restore(RESTORE)
     catalog.beat_restore(RESTORE, NOW + SECOND)
     ended = replace(RESTORE, state=RestoreState.ABANDONED)

@@ -149,7 +149,7 @@ def live(request: pytest.FixtureRequest) -> Iterator[Live]:
         yield made
 
 
-def test_it_says_what_it_is_and_whether_the_live_database_exists(live: Live) -> None:
+def test_a_target_says_what_it_is_and_whether_the_live_database_exists(live: Live) -> None:
     facts, nowhere = live.target.facts(), live.target.named("no_such_database").facts()
     assert facts.live == live.of(live.name).facts()
     assert nowhere.live is None
@@ -157,7 +157,7 @@ def test_it_says_what_it_is_and_whether_the_live_database_exists(live: Live) -> 
     assert facts.may_create
 
 
-def test_it_knows_its_tables_and_which_have_rows(live: Live) -> None:
+def test_a_target_knows_its_tables_and_which_have_rows(live: Live) -> None:
     assert live.target.tables() == {PEOPLE: PEOPLE, SHIFTS: SHIFTS}
     assert live.target.filled([PEOPLE, TableName("public", "none")]) == {PEOPLE}
     assert live.target.filled([]) == set()
@@ -319,7 +319,7 @@ def test_a_database_without_replication_has_none(live: Live) -> None:
     assert not live.target.renaming([live.name])
 
 
-def test_it_tells_what_a_column_has_and_passes_over_tables_that_it_lacks(live: Live) -> None:
+def test_a_target_gives_the_values_of_a_column_and_passes_over_tables_that_it_lacks(live: Live) -> None:
     people, nowhere = TableName("public", "people"), TableName("public", "nowhere")
     assert live.target.versions({people: "a", nowhere: "a"}) == {people: {"1", "2"}}
 

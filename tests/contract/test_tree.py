@@ -55,7 +55,7 @@ def test_an_unused_tree_has_free_space_and_no_files(make: Callable[[Path], Tree]
     assert list(tree.leftovers()) == []
 
 
-def test_it_says_where_it_is_and_where_each_file_is(tree: Tree) -> None:
+def test_a_tree_says_where_it_is_and_where_each_file_is(tree: Tree) -> None:
     assert str(tree) == str(tree.root)
     assert tree.location(FILE) == f"{tree.root}/{FILE}"
 

@@ -20,7 +20,7 @@ from app.postgres.dump.ranges import TableRange
 from app.postgres.oversized_rows import is_too_long, with_command
 from app.postgres.programs import ProgramError
 
-WAITING_BYTES = 32 << 20  # packed, of all segments together
+WAITING_BYTES = 16 << 20  # packed, of all segments together
 _CLOSING = b"\\.\n"
 
 

@@ -8,13 +8,15 @@ columns. It deletes those of `new` and inserts those of `old`. This service can 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import BinaryIO
 
+from app.archive.index import TableName
 from app.domain.changes import TableChanges
 from app.postgres.merge.apply import locks, trigger_switches, update_steps, updated_columns
 from app.postgres.merge.groups import Groups, Part, statement_of
+from app.postgres.merge.large_rows import Rows, copy_out, encoding_of, with_values_beside
 from app.postgres.merge.schema import ForeignKey
 from app.postgres.merge.sequences import SequenceAdvance, position_statements
 from app.postgres.merge.sql import ALIKE, APPLIED, equal, image_of, row_of, same_place
@@ -88,18 +90,20 @@ class Inverse:
         # Nobody may change rows between the script's checks and its changes.
         tables = {table.staged.match.name: table.staged.match.live.sql for table in self._tables}
         self._statements([statement for _, statement in locks(tables, [key.child for key in self._keys])])
+        beside = with_values_beside(self._session, self._groups.live) if self._tables else set[TableName]()
         for table in self._tables:
             live = table.staged.match.live.rows
             self._set[table] = (
                 _settable(table, updated_columns(self._session, table.staged)) if table.plan.updated else ()
             )
-            self._rows(
-                table,
-                table.old,
-                f"SELECT {_listed(table.columns, 'l.', 'p.step')} FROM {live} l JOIN {table.staged.plan} p"
-                f" ON {same_place('l', 'p')} WHERE p.blocked IS NULL AND p.action {SAME} ANY (ARRAY['u', 'd'])",
-                _STEP,
+            rows = Rows(
+                table.staged.match.live,
+                table.columns,
+                f"{live} l JOIN {table.staged.plan} p ON {same_place('l', 'p')}",
+                f"p.blocked IS NULL AND p.action {SAME} ANY (ARRAY['u', 'd'])",
+                ["p.step"],
             )
+            self._rows(table.old, rows, beside, _STEP)
 
     def after(self) -> None:
         """Write the changed and added rows, and the statements that restore the old ones."""
@@ -116,18 +120,18 @@ class Inverse:
         self._statements([_expect(table, table.old, "rows of %s did not come back") for table in self._tables])
 
     def _new_rows(self) -> None:
+        beside = with_values_beside(self._session, self._groups.live) if self._tables else set[TableName]()
         for table in self._tables:
             match = table.staged.match
             changed = APPLIED
             source = f"{table.staged.plan} p JOIN {table.staged.rows} s ON s.ctid {SAME} p.s"
             if match.key:
-                same = match.same("s", "l")
-                query = f"SELECT {_listed(table.columns, 'l.')} FROM {source} JOIN {match.live.rows} l ON {same}"
+                source += f" JOIN {match.live.rows} l ON {match.same('s', 'l')}"
             else:
                 # Without a key, rows of the merge are known by this transaction's id.
-                query = f"SELECT {_listed(table.columns, 'l.')} FROM {match.live.rows} l"
+                source = f"{match.live.rows} l"
                 changed = f"l.xmin {SAME} pg_catalog.pg_current_xact_id()::pg_catalog.xid"
-            self._rows(table, table.new, f"{query} WHERE {changed}")
+            self._rows(table.new, Rows(match.live, table.columns, source, changed), beside)
 
     def _changes(self) -> None:
         parts = [
@@ -142,23 +146,14 @@ class Inverse:
         self._write(_set_path(""))
         self._statements([_forward(advance) for advance in moved if advance.backwards])
 
-    def _rows(self, table: _Table, name: str, query: str, *more: str) -> None:
-        columns = _listed(table.columns, "", *more)
-        shape = _listed(table.columns, "", *(f"0 AS {column}" for column in more))
-        live = table.staged.match.live.sql
-        self._statements([f"CREATE TEMP TABLE {name} AS SELECT {shape} FROM {live} WITH NO DATA"])
-        # In a database without an encoding (SQL_ASCII) a value may have any bytes, which no conversion accepts.
-        bare = self._session.connection.info.parameter_status("server_encoding") == "SQL_ASCII"
-        how = " (ENCODING 'SQL_ASCII')" if bare else ""
+    def _rows(self, name: str, rows: Rows, beside: Collection[TableName], *more: str) -> None:
+        columns = _listed(rows.columns, "", *more)
+        shape = _listed(rows.columns, "", *(f"0 AS {column}" for column in more))
+        self._statements([f"CREATE TEMP TABLE {name} AS SELECT {shape} FROM {rows.live.sql} WITH NO DATA"])
+        encoding = encoding_of(self._session)
+        how = "" if encoding == "UTF8" else f" (ENCODING '{encoding}')"
         self._write(f"COPY {name} {f'({columns})' if columns else ''} FROM stdin{how};\n")
-        copy = f"COPY ({query}) TO STDOUT{how}".encode()
-        with (
-            self._session.translated("the inverse of the merge"),
-            self._session.connection.cursor() as cursor,
-            cursor.copy(copy) as rows,
-        ):
-            for block in rows:
-                self._out.write(block)
+        copy_out(self._session, rows, self._out, beside)
         self._write("\\.\n")
 
     def _statements(self, statements: Sequence[str]) -> None:

@@ -76,14 +76,14 @@ class MergeSession(RestoreSession):
         """The error if the SQLSTATE tells nothing more."""
         return RestoreDataError(message, "nothing was changed; the message is the server's")
 
-    def query(self, query: str, what: str) -> list[tuple[Any, ...]]:
-        """The rows of one query.
+    def query(self, query: str, what: str, *, binary: bool = False) -> list[tuple[Any, ...]]:
+        """The rows of one query. `binary`: how values are sent; those of the type bytea are half as long then.
 
         Raises:
             RestoreError: as `execute`.
         """
         with self.translated(what):
-            return self.connection.execute(query.encode()).fetchall()
+            return self.connection.execute(query.encode(), binary=binary).fetchall()
 
     def stream(self, query: str, what: str) -> Iterator[tuple[Any, ...]]:
         """The rows of one query, one by one: not all of them are in memory. It ends before another query begins.

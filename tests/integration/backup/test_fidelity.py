@@ -1,7 +1,7 @@
 """Everything that pg_dump carries is carried: the measure is pg_dump itself, on each major of PostgreSQL.
 
-PostgreSQL 14 and 18 are tried always, those between with ``make test-matrix``. Security labels are not: a server takes
-none without a label provider, which is a module that none of these packages has.
+PostgreSQL 18 is tried always, 14 by `make test-thorough`, those between by `make test-matrix`. Security labels are not:
+a server takes none without a label provider, which is a module that none of these packages has.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ from app.postgres.dump.source import PostgresSource
 from app.postgres.load.loader import load
 from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql
-from tests.tiers import majors, pairs, sample_of
+from tests.tiers import majors, pairs, sample_of, thorough_at
 
-MAJORS = majors(14, 18)
+OLDEST = 14
+MAJORS = majors(OLDEST, 18)
 STOCK = sample_of([(), ("--rows-per-insert=70",)], (0,))  # rows by INSERT are slow to load
 WRITTEN = [(Codec.NONE, 1), (Codec.GZIP, 2), (Codec.ZSTD, 3)]  # codecs, and on how many connections
 LOADED = sample_of(WRITTEN[::-1], (0, 1))
@@ -36,7 +37,11 @@ LARGE_OBJECTS = """
     FROM pg_largeobject_metadata ORDER BY 1"""
 
 
-@pytest.fixture(scope="module", params=MAJORS, ids=lambda each: f"PostgreSQL {each}")
+def _thorough(points: list[tuple[Any, ...]]) -> list[Any]:
+    return thorough_at(points, *(point for point in points if point[0] == OLDEST))
+
+
+@pytest.fixture(scope="module", params=thorough_at(MAJORS, OLDEST), ids=lambda each: f"PostgreSQL {each}")
 def major(request: pytest.FixtureRequest) -> Iterator[Major]:
     with running_major(request.param) as found:
         yield found
@@ -129,7 +134,7 @@ def assert_same(found: Looks, expected: Looks) -> None:
     assert found == expected
 
 
-@pytest.mark.parametrize(("major", "written"), pairs(MAJORS, WRITTEN), indirect=["major"], scope="module")
+@pytest.mark.parametrize(("major", "written"), _thorough(pairs(MAJORS, WRITTEN)), indirect=["major"], scope="module")
 def test_psql_restores_our_dump_to_what_it_restores_from_pg_dump(
     major: Major, tormented: TestDatabase, twin: Looks, written: tuple[Codec, int], tmp_path: Path
 ) -> None:
@@ -143,7 +148,7 @@ def test_psql_restores_our_dump_to_what_it_restores_from_pg_dump(
         assert_digests(restored, tormented, index)
 
 
-@pytest.mark.parametrize(("major", "written"), pairs(MAJORS, LOADED), indirect=["major"], scope="module")
+@pytest.mark.parametrize(("major", "written"), _thorough(pairs(MAJORS, LOADED)), indirect=["major"], scope="module")
 def test_our_load_of_our_dump_is_what_psql_restores_from_pg_dump(
     major: Major, tormented: TestDatabase, twin: Looks, written: tuple[Codec, int], tmp_path: Path
 ) -> None:

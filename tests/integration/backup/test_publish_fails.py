@@ -26,6 +26,7 @@ from app.operations.health.check import repair
 from app.operations.service import Service
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, leftovers, make_site
+from tests.tiers import thorough_at
 
 DAILY = BackupRequest(tier=Tier.DAILY)
 Restore = Callable[[Path], TestDatabase]
@@ -120,7 +121,7 @@ def test_a_manifest_that_cannot_be_put_back_waits_for_the_next_look(
     require_proven(small, 3)
 
 
-@pytest.mark.parametrize("way", ["repair", "sync", "create"])
+@pytest.mark.parametrize("way", thorough_at(["repair", "sync", "create"], "repair"))
 def test_a_manifest_that_gets_no_name_waits_and_the_warning_says_so(
     small: Site, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:

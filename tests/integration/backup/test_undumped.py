@@ -42,7 +42,9 @@ ADDED = (
 )
 
 
-def test_it_is_named_with_what_brings_it_into_the_next_backup(empty_database: TestDatabase, tmp_path: Path) -> None:
+def test_what_pg_dump_leaves_out_is_named_with_what_brings_it_into_the_next_backup(
+    empty_database: TestDatabase, tmp_path: Path
+) -> None:
     empty_database.execute(LOST)
     empty_database.execute('INSERT INTO "q Jobs" VALUES (1)')
     site = make_site(empty_database, tmp_path / "backups", filled=False)
@@ -77,7 +79,7 @@ def test_a_table_that_cannot_be_looked_at_is_no_reason_to_make_no_backup(empty_d
     assert [event["table"] for event in logs if event["log_level"] == "warning"] == ["public.lost"]
 
 
-def test_it_stays_known_and_what_else_was_added_to_an_extension_is_named(
+def test_what_pg_dump_leaves_out_stays_known_and_other_additions_to_an_extension_are_named(
     empty_database: TestDatabase, tmp_path: Path
 ) -> None:
     for statement in ADDED:

@@ -24,6 +24,7 @@ from app.storage import lock
 from app.storage.folder import LOCK, MARKER
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import At, Site, leftovers, make_site, require_same_content
+from tests.tiers import thorough_at
 
 MANUAL = BackupRequest(tier=Tier.MANUAL)
 SAFETY = BackupRequest(tier=Tier.SAFETY)
@@ -51,7 +52,7 @@ def remembered(tmp_path: Path) -> dict[str, str]:
     return {path.name: path.read_text() for path in (tmp_path / "state").iterdir()}
 
 
-@pytest.mark.parametrize("phase", ["dump", "read back"])
+@pytest.mark.parametrize("phase", thorough_at(["dump", "read back"], "read back"))
 @pytest.mark.parametrize("request_", [MANUAL, SAFETY], ids=["manual", "safety"])
 def test_a_folder_that_goes_in_the_middle_of_a_run_gets_no_backup(
     small: Site, tmp_path: Path, phase: str, request_: BackupRequest, restored: Callable[[Path], TestDatabase]

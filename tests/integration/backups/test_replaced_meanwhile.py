@@ -20,7 +20,7 @@ from app.operations.restore.preview import diff
 from app.operations.service import Progress, Service
 from tests.fix_service import At, Site
 from tests.meanwhile import hooked, publishing
-from tests.tiers import pairs
+from tests.tiers import pairs, thorough_at
 
 START = datetime(2025, 1, 10, 2, 0, tzinfo=UTC)
 DAILY = BackupRequest(tier=Tier.DAILY)
@@ -79,7 +79,7 @@ def test_one_that_is_replaced_while_it_is_verified_is_looked_at_again(
     require_right(outcome, newer[0], service)
 
 
-@pytest.mark.parametrize("moment", MOMENTS)
+@pytest.mark.parametrize("moment", thorough_at(MOMENTS, "listed", "manifest read"))
 def test_one_that_is_pruned_while_all_are_verified_is_left_out(site: Site, moment: str) -> None:
     service = service_of(site)
     take(service)
@@ -141,7 +141,7 @@ def test_what_is_damaged_is_damaged_although_it_was_replaced_once(site: Site) ->
     assert find(service, ID).problem == error.message
 
 
-@pytest.mark.parametrize("phase", ["verify", "compare"])
+@pytest.mark.parametrize("phase", thorough_at(["verify", "compare"], "verify"))
 def test_a_diff_is_of_one_backup_whatever_takes_its_name(site: Site, phase: str) -> None:
     service = service_of(site)
     take(service)
@@ -156,7 +156,7 @@ def test_a_diff_is_of_one_backup_whatever_takes_its_name(site: Site, phase: str)
     assert changed & (earlier | newer) == (newer if phase == "verify" else earlier)
 
 
-@pytest.mark.parametrize("method", ["files", "open", "read_manifest"])
+@pytest.mark.parametrize("method", thorough_at(["files", "open", "read_manifest"], "read_manifest"))
 def test_what_is_shown_and_pinned_is_what_stands_there(site: Site, method: str) -> None:
     service = service_of(site)
     old = take(service)

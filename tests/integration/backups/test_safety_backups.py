@@ -36,7 +36,7 @@ def ids(service: Service) -> set[str]:
     return {each.id for each in inventory(service)}
 
 
-def test_it_is_named_by_its_second_and_done_with_like_the_others(site: Site) -> None:
+def test_a_safety_backup_is_named_by_its_second_and_works_in_every_verb(site: Site) -> None:
     service = replace(site.service(), clock=lambda: START)
     first, second = take_safety(service), take_safety(service)
     assert first.backup.file == "safety/backup-2025-01-10T020000Z.sql"
@@ -53,7 +53,7 @@ def test_it_is_named_by_its_second_and_done_with_like_the_others(site: Site) -> 
     assert ids(service) == {second.backup.id}
 
 
-def test_it_takes_no_place_of_another_tier(site: Site) -> None:
+def test_a_safety_backup_takes_no_place_of_another_tier(site: Site) -> None:
     service = site.service(BACKUP_KEEP_DAYS="2", BACKUP_KEEP_MANUAL="1", BACKUP_KEEP_SAFETY="2")
     take_days(service, 2)
     take_backup(service, BackupRequest(tier=Tier.MANUAL))
@@ -88,7 +88,7 @@ def test_while_pinned_it_and_the_source_outlive_retention_that_is_full(site: Sit
 
 
 @pytest.mark.parametrize("kept", [None, PIN])
-def test_it_is_pinned_before_retention_can_see_it(site: Site, kept: str | None) -> None:
+def test_a_safety_backup_is_pinned_before_retention_can_see_it(site: Site, kept: str | None) -> None:
     """Where none are kept, only the pin saves it from the retention that follows its own making."""
     service = site.service(BACKUP_KEEP_SAFETY="0")
     newer = At(lambda: take_backup(site.service(BACKUP_KEEP_SAFETY="0"), DAILY), phase="read back")

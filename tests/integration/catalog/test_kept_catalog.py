@@ -78,7 +78,7 @@ def old(postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Old]:
         connection.execute("DROP DATABASE kept WITH (FORCE)")
 
 
-def test_its_restores_say_in_columns_what_their_reports_said(old: Old) -> None:
+def test_restores_of_an_old_catalog_say_in_columns_what_their_reports_said(old: Old) -> None:
     records = {record.id: record for record in old.service().restores.restores("kept")}
     assert {record.id: record.method for record in records.values()} == {
         ROLLED_BACK: Method.SHADOW,
@@ -94,7 +94,7 @@ def test_its_restores_say_in_columns_what_their_reports_said(old: Old) -> None:
     assert set(records[MERGED].report) == {"rows", "notes", "warnings", "seconds", "downtime", "changes"}
 
 
-def test_its_backups_are_listed_and_verify(old: Old) -> None:
+def test_backups_of_an_old_catalog_are_listed_and_verify(old: Old) -> None:
     service = old.service()
     assert [backup.id for backup in inventory(service)] == [
         "safety/backup-2026-11-28T114134Z",

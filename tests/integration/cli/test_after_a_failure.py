@@ -33,6 +33,7 @@ from tests.fix_damaged import Damaged, execute, make_damaged, require_nothing_le
 from tests.fix_killed import killed
 from tests.fix_postgres import scratch_database
 from tests.fix_service import At, Site, make_site
+from tests.tiers import thorough_at
 
 MANUAL = BackupRequest(tier=Tier.MANUAL)
 KILLED = """
@@ -57,7 +58,9 @@ def lost(own_postgres_server: EmbeddedPostgres, tmp_path: Path) -> Iterator[Dama
 
 
 @pytest.mark.parametrize(
-    "way", [repair, recover_untouched, recover_all], ids=["repair", "the schedule's tick", "recover"]
+    "way",
+    thorough_at([repair, recover_untouched, recover_all], repair, recover_untouched),
+    ids=["repair", "the schedule's tick", "recover"],
 )
 def test_after_a_clean_up_that_failed_its_text_does_not_stay(
     lost: Damaged, monkeypatch: pytest.MonkeyPatch, way: Callable[[Service], list[str]]

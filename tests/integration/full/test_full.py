@@ -30,7 +30,7 @@ from tests.fix_cluster_copies import FilledPostgres
 from tests.fix_full import FullSite, full_site_of, server_on
 from tests.fix_postgres import TestDatabase, open_folder, scratch_database
 from tests.fix_service import At, leftovers, require_same_content
-from tests.tiers import sample_of
+from tests.tiers import THOROUGH, sample_of
 
 
 def manifest_beside(full_site: FullSite, file: str) -> dict[str, object]:
@@ -103,6 +103,7 @@ def test_laid_out_and_started_it_is_the_server_that_was(
 
 
 @pytest.mark.parametrize("compression", sample_of(["gzip", "zstd"], [0]))
+@THOROUGH
 def test_stock_tar_alone_lays_it_out_too(stands: Stands, server_folder: Path, compression: str) -> None:
     target = server_folder / "by-hand"
     target.mkdir()
@@ -175,7 +176,7 @@ def test_a_catalog_in_postgresql_is_kept_as_the_same_file(packed_site: FullSite,
     assert revived.catalog.backups(site.database.name)[0].is_verified
 
 
-def test_it_is_done_with_like_the_others(packed_site: FullSite) -> None:
+def test_a_full_backup_works_in_every_verb_of_backups(packed_site: FullSite) -> None:
     site = packed_site.site
     service = packed_site.service()
     start = service.clock() - timedelta(days=3)

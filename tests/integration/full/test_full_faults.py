@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
-from dataclasses import replace
+from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
@@ -22,12 +22,14 @@ from app.errors import (
 )
 from app.operations.backup.full_preflight import preflight_full
 from app.operations.health.check import check, repair
-from app.postgres.binaries import Binary, find_binary, installed
+from app.postgres import binaries
+from app.postgres.binaries import find_binary, installed
 from tests.fix_fork import run_forked
 from tests.fix_full import MUCH_BYTES, SMALL_FILES_ONLY, FullSite, server_on
+from tests.fix_matrix import EMBEDDED
 from tests.fix_postgres import nothing_runs_in
 from tests.fix_service import At, leftovers, require_same_content
-from tests.tiers import sample_of
+from tests.tiers import THOROUGH, sample_of
 
 
 def role(full_site: FullSite, attributes: str) -> str:
@@ -44,6 +46,7 @@ def test_a_role_without_replication_is_told_how_to_get_it(full_site: FullSite) -
     assert error.exit_code == 12
 
 
+@THOROUGH
 def test_a_role_with_replication_alone_makes_one(full_site: FullSite, server_folder: Path) -> None:
     taken = full_site.take(DATABASE_URL=role(full_site, "REPLICATION"))
     target = server_folder / "target"
@@ -147,20 +150,23 @@ def test_a_cancelled_process_ends_the_copying_and_leaves_nothing(full_site: Full
 
 
 def programs_that(folder: Path, monkeypatch: pytest.MonkeyPatch, **lines: str) -> None:
-    """The server's own programs, but some of them shell scripts."""
+    """The server's own programs, but some of them shell scripts, which say its version."""
+    (version,) = {binary.version for binary in installed("pg_basebackup", "") if binary.major == EMBEDDED}
     folder.mkdir()
-
-    def found(program: str, path: str) -> list[Binary]:
-        if program not in lines:
-            return installed(program, path)
-        return [replace(each, path=str(folder / program)) for each in installed("pg_basebackup", path)]
-
     for program, line in lines.items():
         script = folder / program
-        script.write_text(f"#!/bin/sh\n{line}\n")
+        script.write_text(f'#!/bin/sh\n[ "$*" = --version ] && exec echo "{program} (PostgreSQL) {version}"\n{line}\n')
         script.chmod(0o755)
-    monkeypatch.setattr("app.postgres.binaries.installed", found)
-    assert find_binary(next(iter(lines)), "1").path.startswith(str(folder))
+    only_these(monkeypatch, {program: [str(folder / program)] for program in lines})
+
+
+def only_these(monkeypatch: pytest.MonkeyPatch, paths: Mapping[str, list[str]]) -> None:
+    """Of the programs that are named, only the files at these paths are there."""
+    every = binaries._executables
+    monkeypatch.setattr(
+        "app.postgres.binaries._executables",
+        lambda program, path: paths[program] if program in paths else every(program, path),
+    )
 
 
 @pytest.mark.parametrize(
@@ -210,6 +216,7 @@ def test_a_proof_that_could_not_be_tried_is_no_difference(
     assert said in full_site.fails(expected).message
 
 
+@THOROUGH
 def test_without_pg_waldump_it_is_said_that_no_wal_was_read(
     full_site: FullSite, server_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -227,10 +234,7 @@ def test_without_pg_waldump_it_is_said_that_no_wal_was_read(
 def test_a_missing_pg_dumpall_is_found_before_anything_is_copied(
     full_site: FullSite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "app.postgres.binaries.installed",
-        lambda program, path: [] if program == "pg_dumpall" else installed(program, path),
-    )
+    only_these(monkeypatch, {"pg_dumpall": []})
     assert "pg_dumpall" in full_site.fails(BackupCreationError).message
 
 
@@ -242,8 +246,12 @@ def test_a_server_lost_before_its_roles_were_read_may_be_tried_again(
     assert full_site.fails(ServerUnavailableError).transient
 
 
-def test_programs_of_another_major_are_refused(full_site: FullSite, monkeypatch: pytest.MonkeyPatch) -> None:
-    newer = [Binary(19, 0, "/usr/bin/pg_basebackup")]
-    monkeypatch.setattr("app.postgres.binaries.installed", lambda *_: newer)
+def test_programs_of_another_major_are_refused(
+    full_site: FullSite, server_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    newer = server_folder / "pg_basebackup"
+    newer.write_text("#!/bin/sh\necho 'pg_basebackup (PostgreSQL) 19.0'\n")
+    newer.chmod(0o755)
+    only_these(monkeypatch, {"pg_basebackup": [str(newer)]})
     error = full_site.fails(BackupCreationError)
     assert "of the same major" in error.message

@@ -13,7 +13,7 @@ from app.operations.backup.take import take_backup
 from tests.fix_full import FULL, server_on
 from tests.fix_matrix import Major, at_home, running_major, server_of, torment
 from tests.fix_service import Site, require_same_content
-from tests.tiers import majors
+from tests.tiers import THOROUGH, majors
 
 MAJORS = majors(18)
 
@@ -24,7 +24,8 @@ def major(request: pytest.FixtureRequest) -> Iterator[Major]:
         yield found
 
 
-def test_it_starts_with_everything_that_its_major_knows(
+@THOROUGH
+def test_the_server_of_a_full_backup_starts_with_everything_that_its_major_knows(
     major: Major, server_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     at_home(major, monkeypatch)

@@ -156,7 +156,9 @@ def test_a_server_whose_configuration_has_a_line_that_cannot_be_read_is_compared
         file.write_text(before)
 
 
-def test_nor_in_place(live: TestDatabase, role: str, tmp_path: Path) -> None:
+def test_no_transaction_that_changes_something_beside_is_committed_in_place(
+    live: TestDatabase, role: str, tmp_path: Path
+) -> None:
     live.execute(f"ALTER DATABASE {live.name} OWNER TO {role}")
     url = f"postgresql://{role}:{role}@{live.url.partition('@')[2]}"
     site = make_site(live, tmp_path / "backups", filled=False, url=url)

@@ -97,7 +97,7 @@ def test_parents_that_differ_are_treated_like_all_rows(empty_database: TestDatab
     assert (done.total("inserted"), done.total("updated")) == (1, 1)  # 6 is the boss of 12, 7 is not
 
 
-def test_they_need_a_table(empty_database: TestDatabase) -> None:
+def test_parents_are_refused_without_a_table(empty_database: TestDatabase) -> None:
     empty_database.execute(SCHEMA)
     with pytest.raises(RestoreValidationError, match="--parents need a table"):
         merge(empty_database, archive_of(empty_database), request(parents=True))

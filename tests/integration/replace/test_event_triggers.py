@@ -17,7 +17,7 @@ from tests.fix_archives import archive_of, as_role, target
 from tests.fix_matrix import Major, at_home, running_major
 from tests.fix_merge import beside, merge, request, undo
 from tests.fix_postgres import TestDatabase
-from tests.tiers import majors, sample_of
+from tests.tiers import majors, sample_of, thorough_at
 
 # A trigger on a table is held still for a merge, which is DDL; a materialized view is filled after a dump has made all.
 _CONTENT = """
@@ -59,7 +59,7 @@ def watched(major: Major, monkeypatch: pytest.MonkeyPatch) -> Iterator[TestDatab
         yield database
 
 
-@pytest.mark.parametrize(("since", "always"), sample_of(_WAYS, (1, 3, 4)))
+@pytest.mark.parametrize(("since", "always"), thorough_at(sample_of(_WAYS, (1, 3, 4)), _WAYS[3]))
 def test_none_fires_on_what_is_ours(
     watched: TestDatabase, major: Major, since: int, always: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:

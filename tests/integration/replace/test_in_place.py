@@ -32,7 +32,7 @@ from app.postgres.load.loader import load
 from tests.fix_archives import archive_of, as_role, foreign, target, text_of, whole
 from tests.fix_matrix import Major, at_home, running_major, torment
 from tests.fix_postgres import TestDatabase, scratch_database
-from tests.tiers import majors, sample_of
+from tests.tiers import majors, sample_of, thorough_at
 
 MAJORS = majors(18)
 PG_DUMP = str(binaries() / "pg_dump")
@@ -144,9 +144,10 @@ FAULTS = {
     "a command": (LAST, b"\\! id\n" + LAST, RestoreValidationError, "psql command"),
     "an early commit": (LAST, b"COMMIT;\nCREATE TABLE x NONSENSE;\n" + LAST, RestoreDataError, "syntax error"),
 }  # fmt: skip
+_LIKE_OTHERS = ("a foreign owner", "a missing role", "a wrong value", "a missing parent", "a syntax error")
 
 
-@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("fault", thorough_at(FAULTS, *_LIKE_OTHERS))
 def test_a_failure_in_the_middle_leaves_everything_as_it_was(owned: TestDatabase, fault: str) -> None:
     old, new, error, message = FAULTS[fault]
     archive, _ = archive_of(owned)

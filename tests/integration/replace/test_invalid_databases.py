@@ -9,7 +9,7 @@ from app.operations.restore.rollback import rollback
 from tests.fix_damaged import Damaged, execute
 
 
-def test_it_is_neither_put_in_the_live_ones_place_nor_taken_for_a_server_that_is_away(small: Damaged) -> None:
+def test_an_invalid_database_neither_goes_live_nor_is_taken_for_a_server_that_is_away(small: Damaged) -> None:
     before = small.content()
     record = small.run(mode="replace").restore
     interrupt(small, str(record.undo))

@@ -75,7 +75,7 @@ def changes(sliced: Damaged) -> list[str]:
     return [line for (line,) in sliced.site.database.query(data, sliced.name) if line.startswith("table")]
 
 
-def test_they_are_named_before_and_after_and_a_rollback_brings_them_back(sliced: Damaged) -> None:
+def test_logical_slots_are_named_before_and_after_and_a_rollback_brings_them_back(sliced: Damaged) -> None:
     drop = f"psql -d postgres -c \"SELECT pg_drop_replication_slot('{sliced.name}')\""
     plan = preview(sliced.service(), RestoreRequest.parse(sliced.service(), backup=sliced.backup, mode="replace"))
     sliced.site.database.execute("INSERT INTO orders VALUES (3, 'c')")

@@ -40,9 +40,10 @@ from tests.fix_matrix import running_major
 from tests.fix_postgres import TestDatabase
 from tests.fix_restore_faults import AtStart
 from tests.fix_service import later
-from tests.tiers import majors
+from tests.tiers import THOROUGH, majors, thorough_at
 
 MAJORS = majors(18)
+POINTS = [{"record": 6, "when": "after"}, {"record": 7, "when": "before"}]  # of a restore that is killed
 NOWHERE = "CONNECTION 'host=/nonexistent dbname=none' PUBLICATION p WITH (connect = false)"
 
 
@@ -109,6 +110,7 @@ def test_the_commands_that_the_end_names_make_it_whole_and_what_is_kept_can_be_d
     assert subscriber.slots() == [subscriber.slot]
 
 
+@THOROUGH
 def test_what_may_not_be_enabled_is_said_and_keeps_no_rollback_from_its_end(subscriber: Subscriber, owner: str) -> None:
     """The role owned the subscription when it was disabled, and has lost it since."""
     live = subscriber.of
@@ -154,7 +156,7 @@ def test_a_swap_that_is_refused_leaves_it_as_it_was(
     assert not subscriber.subscriptions()[1][1], "and what was put aside stays disabled"
 
 
-@pytest.mark.parametrize("point", [{"record": 6, "when": "after"}, {"record": 7, "when": "before"}])
+@pytest.mark.parametrize("point", thorough_at(POINTS, POINTS[0]))
 def test_after_a_kill_it_is_what_it_was_where_the_database_stays(
     subscriber: Subscriber, point: dict[str, object]
 ) -> None:
@@ -233,6 +235,7 @@ def test_a_copy_to_look_at_has_no_hands_on_the_slot(subscriber: Subscriber) -> N
     assert subscriber.slots() == [subscriber.slot]
 
 
+@THOROUGH
 def test_dropping_asks_no_publisher_although_a_first_copy_is_not_done(subscriber: Subscriber) -> None:
     """The copy of a new table fails again and again, and its slot stands at the publisher."""
     live = subscriber.of

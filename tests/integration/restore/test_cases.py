@@ -23,7 +23,7 @@ from app.postgres.target import PostgresTarget
 from tests.fix_matrix import running_major
 from tests.fix_postgres import TestDatabase, copy_of_all_tables, psql, scratch_database
 from tests.fix_service import make_site
-from tests.tiers import sample_of
+from tests.tiers import sample_of, thorough_at
 
 CASES = Path(__file__).parents[2] / "cases" / "databases"
 _NO_PATH: Mapping[str, str] = {}
@@ -100,7 +100,12 @@ def test_the_table_names_every_case() -> None:
     assert set(DATABASES) == {path.stem for path in CASES.glob("*.sql")}
 
 
-@pytest.mark.parametrize("name", sample_of(list(DATABASES), (1, 6, 9, 14, 15, 19)))
+@pytest.mark.parametrize(
+    "name",
+    thorough_at(
+        sample_of(list(DATABASES), (1, 6, 9, 14, 15, 19)), "13-duplicates", "24-event-trigger", "32-line-separators"
+    ),
+)
 def test_a_database_ends_as_the_table_says(name: str, postgres_server: EmbeddedPostgres, tmp_path: Path) -> None:
     case = DATABASES[name]
     with database_of(case, postgres_server) as database:

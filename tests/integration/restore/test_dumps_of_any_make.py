@@ -117,7 +117,9 @@ def test_a_replace_restores_it_and_proves_every_row(site: Site, name: str, postg
 
 @pytest.mark.parametrize("name", REFUSED)
 @pytest.mark.parametrize("mode", ["replace", "merge"])
-def test_it_is_refused_with_the_command_that_makes_it_fit(site: Site, name: str, mode: str) -> None:
+def test_a_dump_that_does_not_fit_is_refused_with_the_command_that_makes_it_fit(
+    site: Site, name: str, mode: str
+) -> None:
     message, hint = REFUSED[name]
     with pytest.raises(RestoreValidationError, match=re.escape(message)) as refused:
         restore(site.service(), request(site, name, mode=mode, confirm=site.database.name))
@@ -137,7 +139,9 @@ def test_a_replace_that_would_lose_tables_or_rows_says_so_before(site: Site, nam
     assert changes.total("unchanged") == (0 if "schema" in name else 3)
 
 
-def test_it_is_done_if_that_may_go(site: Site, postgres_server: EmbeddedPostgres) -> None:
+def test_a_dump_that_does_not_fit_is_restored_if_what_it_lacks_may_go(
+    site: Site, postgres_server: EmbeddedPostgres
+) -> None:
     with scratch_database(postgres_server) as staging:
         staging.execute("CREATE TABLE other (id int); INSERT INTO other VALUES (1)")
         options = {"into": staging.name, "confirm": staging.name, "allow_missing": True}

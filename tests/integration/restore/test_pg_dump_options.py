@@ -76,7 +76,9 @@ def restored(site: Site, file: str, server: EmbeddedPostgres) -> tuple[list[str]
 
 
 @pytest.mark.parametrize("name", sample_of(list(OPTIONS), (0, 1, 2, 3, 4)))
-def test_it_is_restored_and_merged(site: Site, name: str, postgres_server: EmbeddedPostgres, tmp_path: Path) -> None:
+def test_a_dump_with_an_option_of_pg_dump_is_restored_and_merged(
+    site: Site, name: str, postgres_server: EmbeddedPostgres, tmp_path: Path
+) -> None:
     file = dumped(site, tmp_path, OPTIONS[name])
     warnings, copy = restored(site, file, postgres_server)
     counted = "rows of table app.log were counted alone: their columns are in 2 orders"

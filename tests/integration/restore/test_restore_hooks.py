@@ -79,7 +79,7 @@ def hooked(damaged: Damaged, tmp_path: Path) -> Hooked:
     return made
 
 
-def test_they_are_around_a_restore_and_its_rollback(hooked: Hooked) -> None:
+def test_hooks_run_around_a_restore_and_its_rollback(hooked: Hooked) -> None:
     planned = hooked.restore("--dry-run")
     assert f"command: RESTORE_BEFORE_COMMAND runs {hooked.folder}/before" in planned.stdout.replace("/./", "/")
     assert hooked.story() == []

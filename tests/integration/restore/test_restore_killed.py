@@ -20,7 +20,7 @@ from tests.fix_killed import Point, killed
 from tests.fix_postgres import scratch_database
 from tests.fix_restore_faults import AtStart
 from tests.fix_service import make_site
-from tests.tiers import ALL, sample_of
+from tests.tiers import ALL, THOROUGH, sample_of, thorough_at
 
 MERGED = ["On-Call Note", "call_assignments", "swap_requests", "attachments", "notifications", "people"]
 REPLACE, MERGE = {"mode": "replace"}, {"mode": "merge", "tables": MERGED}
@@ -118,7 +118,7 @@ def test_a_replace_in_place_killed_at_every_step(own: Damaged) -> None:
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("asked", [REPLACE, MERGE], ids=["replace", "merge"])
+@pytest.mark.parametrize("asked", thorough_at([REPLACE, MERGE], MERGE), ids=["replace", "merge"])
 def test_a_rollback_killed_at_every_step(damaged: Damaged, asked: dict[str, Any]) -> None:
     seen = []
     points = ((1, "before"), (1, "after"), (2, "before"), (2, "after"), (3, "before"))
@@ -146,6 +146,7 @@ def test_a_rollback_killed_at_every_step(damaged: Damaged, asked: dict[str, Any]
 
 
 @pytest.mark.timeout(300)
+@THOROUGH
 def test_a_rollback_in_place_killed_at_every_step(own: Damaged) -> None:
     seen = []
     points = ((1, "after"), (2, "before"), (2, "after"), (3, "after"), (4, "before"), (4, "after"), (5, "before"))

@@ -44,7 +44,9 @@ FIRST_THAT_SETS_ITS_OWN = 17
 
 
 @pytest.mark.parametrize("number", majors())
-def test_they_are_named_restored_and_merged(number: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_expressions_that_rely_on_search_path_are_named_restored_and_merged(
+    number: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with running_major(number) as major, major.database("relying") as database:
         if number != EMBEDDED:
             at_home(major, monkeypatch)

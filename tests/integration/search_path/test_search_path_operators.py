@@ -50,7 +50,9 @@ NAMED = {
 }
 
 
-def test_they_are_named_and_restored_by_a_path(empty_database: TestDatabase, postgres_server: EmbeddedPostgres) -> None:
+def test_operators_that_rely_on_search_path_are_named_and_restored_by_a_path(
+    empty_database: TestDatabase, postgres_server: EmbeddedPostgres
+) -> None:
     empty_database.execute(BY_NAME)
     archive, facts = archive_of(empty_database)
     server, name = target(empty_database), f"shadow_{uuid.uuid4().hex[:8]}"

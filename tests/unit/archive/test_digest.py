@@ -33,19 +33,19 @@ def cut(text: bytes, places: list[int]) -> list[bytes]:
 
 
 @given(LINES, st.lists(st.integers(0, 200), max_size=30))
-def test_it_equals_its_definition_for_any_cutting(lines: list[bytes], places: list[int]) -> None:
+def test_a_row_digest_equals_its_definition_for_any_cutting(lines: list[bytes], places: list[int]) -> None:
     text = b"".join(line + b"\n" for line in lines)
     assert of_blocks(cut(text, places)) == by_definition(lines)
 
 
 @pytest.mark.parametrize("size", range(1, 20))
-def test_it_equals_its_definition_for_any_block_size(size: int) -> None:
+def test_a_row_digest_equals_its_definition_for_any_block_size(size: int) -> None:
     lines = [b"", b"a\tb", b"", b"", b"a line that is longer than some of the blocks", b"\\N", b"\r"]
     text = b"".join(line + b"\n" for line in lines)
     assert of_blocks([text[at : at + size] for at in range(0, len(text), size)]) == by_definition(lines)
 
 
-def test_it_does_not_depend_on_the_order_of_rows() -> None:
+def test_a_row_digest_does_not_depend_on_the_order_of_rows() -> None:
     lines = [f"{number}\trow {number % 7}".encode() for number in range(1000)]
     shuffled = random.Random(1).sample(lines, len(lines))
     assert of_blocks([b"\n".join(lines) + b"\n"]) == of_blocks([b"\n".join(shuffled) + b"\n"])

@@ -51,7 +51,7 @@ def test_how_two_revisions_stand_to_each_other(backup: str, live: str, order: Or
         ("a", "", "the backup is of revision a, the live database names none"),
     ],
 )
-def test_it_is_told_in_a_sentence(backup: str, live: str, told: str) -> None:
+def test_what_revisions_say_is_told_in_a_sentence(backup: str, live: str, told: str) -> None:
     assert str(Revisions(heads(backup), heads(live), LINE)) == told
 
 

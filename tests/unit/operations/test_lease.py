@@ -49,7 +49,7 @@ def test_signs_of_life_are_given_while_the_work_goes_on_and_no_longer() -> None:
     assert record.beats == given
 
 
-def test_they_end_with_work_that_fails() -> None:
+def test_signs_of_life_end_with_work_that_fails() -> None:
     with pytest.raises(ZeroDivisionError), lease(Record().beat, LOST, lambda: NOW, unsaid, every=OFTEN):
         raise ZeroDivisionError
     assert not [each for each in threading.enumerate() if each.name == "lease"]

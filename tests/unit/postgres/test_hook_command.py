@@ -47,7 +47,7 @@ def test_the_message_of_a_failure_is_short() -> None:
     assert (first.partition(":")[0], gap, last) == ("sh failed with exit code 1", "…", [str(n) for n in range(91, 101)])
 
 
-def test_it_finds_the_database_and_its_working_directory(tmp_path: Path) -> None:
+def test_a_hook_command_finds_the_database_and_its_working_directory(tmp_path: Path) -> None:
     place = CommandPlace({"PATH": os.environ["PATH"], "DATABASE_URL_FILE": "/x"}, "postgresql+psycopg", tmp_path)
     lines = run("sh", "-c", "pwd; echo $PGDATABASE ${DATABASE_URL%%:*} $DATABASE_URL_FILE $RESTORE_ID", place=place)
     assert lines == [str(tmp_path), "app postgresql+psycopg 3f2a"]

@@ -36,7 +36,7 @@ def came_back(settings: Settings, folder: Path, monkeypatch: pytest.MonkeyPatch)
     return Session(str(file), verbose=False).program.settings
 
 
-def test_they_come_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_that_are_written_to_a_file_are_read_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = load_settings(FULL).settings
     assert "canary-4711" not in as_environment_file(settings)
     assert came_back(settings, tmp_path, monkeypatch).model_dump() == settings.model_dump()

@@ -33,7 +33,7 @@ def application(folder: Path, scripts: dict[str, tuple[str, str]], ini: str = "s
     return folder
 
 
-def test_it_is_the_history_that_alembic_tells_of_our_own_catalog() -> None:
+def test_the_history_read_from_scripts_is_the_one_that_alembic_reads() -> None:
     known = ScriptDirectory.from_config(Config(ROOT / "alembic.ini")).walk_revisions()
     expected = {script.revision: tuple(script._all_down_revisions) for script in known}
     assert expected

@@ -127,7 +127,7 @@ def test_a_target_that_is_not_empty_is_left_alone(tmp_path: Path, what: str) -> 
     assert sorted(tmp_path.rglob("*")) == before
 
 
-def test_it_belongs_again_to_whom_it_belonged_or_it_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unpacked_file_gets_its_owner_again_or_a_warning(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given: dict[str, tuple[int, int]] = {}
 
     lstat = Path.lstat

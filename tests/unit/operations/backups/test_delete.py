@@ -37,7 +37,7 @@ def refused(site: MemorySite, name: str = OLD, match: str = "") -> str:
     return caught.value.hint
 
 
-def test_it_is_gone_and_the_log_and_the_catalog_say_who_did_it_and_why(memory_site: MemorySite) -> None:
+def test_a_deleted_backup_is_gone_and_the_log_and_the_catalog_say_who_did_it_and_why(memory_site: MemorySite) -> None:
     memory_site.take_days(2)
     done = delete(memory_site.with_options(by="bob@db2"), OLD, WHY)
     assert (done.backup.id, done.warnings, memory_site.ids()) == (OLD, [], [NEW])

@@ -38,7 +38,7 @@ def test_one_that_can_be_undone_is_not_lost_nor_is_one_that_was_undone(memory_si
     assert first in {record.id for record in memory_site.restores()}
 
 
-def test_its_time_is_over(memory_site: MemorySite) -> None:
+def test_a_restore_whose_time_to_roll_back_is_over_has_no_return(memory_site: MemorySite) -> None:
     memory_site.take()
     done = restored(memory_site)
     memory_site.later(hours=25)
@@ -53,7 +53,9 @@ def test_its_time_is_over(memory_site: MemorySite) -> None:
     assert lost(memory_site)[done] == "nothing that was before it is kept"
 
 
-def test_its_undo_database_was_dropped_and_so_neither_it_nor_an_earlier_one_can_be(memory_site: MemorySite) -> None:
+def test_without_its_undo_database_neither_a_restore_nor_an_earlier_one_can_be_rolled_back(
+    memory_site: MemorySite,
+) -> None:
     memory_site.take()
     first, second = restored(memory_site), restored(memory_site)
     memory_site.target.drop(f"residency_undo_{second}")
@@ -62,14 +64,14 @@ def test_its_undo_database_was_dropped_and_so_neither_it_nor_an_earlier_one_can_
     assert found[first].startswith(f"restore {second} came after it, and cannot be undone; what was there")
 
 
-def test_its_script_is_gone(memory_site: MemorySite) -> None:
+def test_a_merge_whose_script_is_gone_has_no_return(memory_site: MemorySite) -> None:
     memory_site.take()
     done = restored(memory_site, mode="merge")
     memory_site.service.tree.scripts.remove(done)
     assert lost(memory_site)[done].startswith("its script is gone; what was there before it is in safety/")
 
 
-def test_its_safety_backup_is_gone_and_a_rollback_says_so_before_it_takes_another(memory_site: MemorySite) -> None:
+def test_without_its_safety_backup_a_rollback_says_so_before_it_takes_another(memory_site: MemorySite) -> None:
     memory_site.take()
     done = restored(memory_site)
     record = memory_site.restores()[0]

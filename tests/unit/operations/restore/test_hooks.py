@@ -157,7 +157,7 @@ def test_a_cancel_right_before_the_after_command_does_not_keep_it_from_running(
 
 
 @pytest.mark.parametrize("name", ["replace", "in place", "merge"])
-def test_they_are_around_a_rollback_too(site: MemorySite, name: str) -> None:
+def test_hooks_run_around_a_rollback_too(site: MemorySite, name: str) -> None:
     record = site.restore(**methods(site, name)).restore
     site.commands.ran.clear()
     outcome = rollback(site.service, record.id)
