@@ -168,8 +168,16 @@ class _Checkers:
         ]
 
     def __enter__(self) -> Self:
+        started: list[threading.Thread] = []
         for thread in self._threads:
-            thread.start()
+            try:
+                thread.start()
+            except RuntimeError:  # the limit of threads of the container or user
+                if not started:
+                    raise
+                break
+            started.append(thread)
+        self._threads = started
         return self
 
     def __exit__(

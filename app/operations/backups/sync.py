@@ -78,7 +78,7 @@ def _sync(service: Service, outcome: SyncResult, progress: Progress, *, trusting
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree}: is it mounted?")
         return
-    described = list(map(Descriptions(service.tree, service.events).of, files))
+    described = list(map(Descriptions(service.tree, service.events, whole=True).of, files))
     keep_parsed(service, described)
     names = by_id(described, rows)
     found = {} if trusting else found_files(service.catalog, service.database, names, rows)
