@@ -124,7 +124,8 @@ def _run_all(
     for statement in statements:
         query = statement if isinstance(statement, sql.Composable) else statement.encode()
         cursor = connection.execute(query, params or None, prepare=False)
-        rows = cursor.fetchall() if cursor.description else []
+        has_rows = cursor.pgresult is not None and cursor.pgresult.status == psycopg.pq.ExecStatus.TUPLES_OK
+        rows = cursor.fetchall() if has_rows else []  # rows without columns have no description
     return rows
 
 

@@ -30,6 +30,7 @@ from app.errors import ManifestError, NewerManifestError
 FORMAT = 2
 FIRST_FORMAT = 1
 INDEX = ("tables", "segments", "full")  # the members after the facts
+_FACTS_BEGIN = b'{\n "format": '
 _FACTS_END = b'\n "facts_checksum": "'
 REBUILD = "the backup itself stays usable; to rebuild its manifest: residency-backup sync"
 
@@ -84,12 +85,12 @@ def facts_in(beginning: bytes, name: str) -> dict[str, Any] | None:
         name: of the manifest, for errors.
 
     Raises:
-        ManifestError: as `whole_in`.
+        ManifestError: they are damaged, or of a newer version of this program.
     """
     start = beginning.find(_FACTS_END)
     end = -1 if start < 0 else beginning.find(b",\n", start)
-    if end < 0:
-        return None
+    if end < 0 or not beginning.startswith(_FACTS_BEGIN):
+        return None  # of format 1, or somebody laid it out anew
     facts = _object(beginning[:end] + b"\n}", name)
     _check_facts(facts, name)
     return facts

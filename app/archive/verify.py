@@ -168,12 +168,16 @@ class _Checkers:
         ]
 
     def __enter__(self) -> Self:
-        try:
-            for thread in self._threads:
+        started: list[threading.Thread] = []
+        for thread in self._threads:
+            try:
                 thread.start()
-        except BaseException as error:  # no more threads are allowed, or a signal
-            self.__exit__(type(error), error, None)  # else those that run would wait for ever
-            raise
+            except RuntimeError:  # the limit of threads of the container or user
+                if not started:
+                    raise
+                break
+            started.append(thread)
+        self._threads = started
         return self
 
     def __exit__(
@@ -184,8 +188,7 @@ class _Checkers:
             self._unwanted = error is not None
             self._state.notify_all()
         for thread in self._threads:
-            if thread.ident is not None:
-                thread.join()
+            thread.join()
         if error is None and self.failed:
             raise min(self.failed, key=lambda failure: failure[0])[1]
 

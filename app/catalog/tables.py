@@ -272,12 +272,14 @@ restores = Table(
 )
 
 
-def insert_into(connection: Connection, table: Table, values: dict[str, Any]) -> sqlite.Insert | postgresql.Insert:
-    """An INSERT with ON CONFLICT, in the dialect of the connection."""
+def insert_into(
+    connection: Connection, table: Table, values: dict[str, Any] | None = None
+) -> sqlite.Insert | postgresql.Insert:
+    """An INSERT with ON CONFLICT, in the dialect of the connection; without values, they are given to `execute`."""
     if connection.dialect.name == "sqlite":
         from sqlalchemy.dialects import sqlite  # noqa: PLC0415 -- each dialect imports all of its drivers' adapters
 
-        return sqlite.insert(table).values(values)
+        return sqlite.insert(table) if values is None else sqlite.insert(table).values(values)
     from sqlalchemy.dialects import postgresql  # noqa: PLC0415 -- as above
 
-    return postgresql.insert(table).values(values)
+    return postgresql.insert(table) if values is None else postgresql.insert(table).values(values)

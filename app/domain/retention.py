@@ -66,17 +66,18 @@ def _keep_newest_periods(newest_first: list[Backup], limit: int | None, reasons:
     """Keep backups until `limit` periods are counted. A damaged backup among them is kept, but not counted."""
     counted: dict[str, int] = {}  # the number of each period
     for backup in newest_first:
+        what = backup.tier if backup.is_whole else f"{backup.tier} of some tables"
         if limit is None:
             reasons[backup.id].append(f"no limit for {backup.tier} backups")
         elif backup.origin is Origin.SCAN:
             continue  # not counted, because this service did not make it: see _keep_always
         elif backup.period in counted:
-            reasons[backup.id].append(f"{backup.tier} {counted[backup.period]} of {limit}")
+            reasons[backup.id].append(f"{what} {counted[backup.period]} of {limit}")
         elif len(counted) < limit and backup.problem:
             reasons[backup.id].append("damaged; kept until newer undamaged backups replace it")
         elif len(counted) < limit:
             counted[backup.period] = len(counted) + 1
-            reasons[backup.id].append(f"{backup.tier} {len(counted)} of {limit}")
+            reasons[backup.id].append(f"{what} {len(counted)} of {limit}")
 
 
 def _keep_always(newest_first: list[Backup], reasons: dict[str, list[str]]) -> None:

@@ -1,5 +1,6 @@
 """What every catalog keeps of backups, and what it says when it cannot."""
 
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta, timezone
 from pathlib import Path
@@ -13,7 +14,7 @@ from app.catalog.engine import make_engine, parse_url
 from app.catalog.store import lazy_catalog
 from app.domain.backup import Backup, BackupState, Codec, Origin, Tier
 from app.errors import CatalogError, SettingsError
-from app.ports.runs import Catalog, Deletion
+from app.ports.runs import Catalog, Deletion, KnownManifest
 from tests.fix_catalog import open_catalog
 from tests.fix_claims import BACKUP, NOW, SECOND, SLOT, claimed, execute, record
 from tests.tiers import times
@@ -220,3 +221,17 @@ def test_what_a_look_found_is_not_said_of_other_bytes_or_of_a_row_that_is_gone(c
     catalog.record_check(other, NOW, None)
     catalog.pin("residency", BACKUP.id, "audit", "alice@db1")
     assert catalog.backups("residency") == []
+
+
+def test_processes_record_at_once_what_the_same_manifests_say(catalog: Catalog) -> None:
+    files = [f"daily/{number}.sql" for number in range(20)]
+
+    def record_all(digest: str) -> None:
+        for turn in range(10):
+            new = {file: KnownManifest(digest, None, replace(BACKUP, file=file)) for file in files[turn:]}
+            catalog.keep_manifests("residency", files, dict(reversed(new.items())) if turn % 2 else new)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(record_all, "abcd")) == [None] * 4
+    known = catalog.manifests("residency")
+    assert (sorted(known), {one.digest for one in known.values()} <= set("abcd")) == (sorted(files), True)

@@ -14,7 +14,7 @@ That clock is asked before the content is read, and may be another machine's.
 
 Of a manifest that is longer than `BEGINNING` only the facts are read, and proven by a checksum of their own: damage in
 its index is found by who reads that. Verifying, restoring and removing read the manifest itself, whatever is known of
-it.
+it; and `sync` reads each to its end, because it is what mends them.
 
 [1] https://git-scm.com/docs/racy-git
 """
@@ -52,6 +52,7 @@ class Descriptions:
         events: get a warning of each manifest that cannot be used.
         known: what earlier looks found, by file.
         recording: whether what is found is to be recorded: then the tree's clock is asked.
+        whole: whether each manifest is to be read and proven to its end.
     """
 
     def __init__(
@@ -61,10 +62,12 @@ class Descriptions:
         known: Mapping[str, KnownManifest] = MappingProxyType({}),
         *,
         recording: bool = True,
+        whole: bool = False,
     ) -> None:
         self._tree = tree
         self._events = events
         self._known = known
+        self._whole = whole
         self._clock = functools.cache(tree.clock) if recording else lambda _: 0
 
     def of(self, listed: ListedFile) -> TreeFile:
@@ -72,7 +75,7 @@ class Descriptions:
         if listed.stamp is None:
             return TreeFile(listed, None, _waiting(listed))
         known = self._known.get(listed.file)
-        if known is not None and known.stamp == listed.stamp:
+        if known is not None and known.stamp == listed.stamp and not self._whole:
             return TreeFile(listed, known)
         try:
             return self._now(listed, known)
@@ -103,9 +106,12 @@ class Descriptions:
             BackupError: it cannot be read or used.
         """
         now = self._clock(Tier(listed.file.partition("/")[0]))  # before it is read
-        read = self._tree.read_stamped(listed.file, BEGINNING)
+        read = self._tree.read_stamped(listed.file, None if self._whole else BEGINNING)
         if read is None or read.stamp != listed.stamp:
             return None, None
+        if self._whole:
+            told = ManifestRead(_told_by(read.content, listed), read.stamp)
+            return _known_by(told, _by_all(read.content, listed), now), read.stamp
         if found := _same(read, known, now):
             return found, read.stamp
         if backup := _by_facts(read.content, listed, whole=len(read.content) < BEGINNING):
@@ -131,8 +137,12 @@ def described_in(stored: StoredFile, events: Events) -> Backup | None:
 def written(stored: ListedFile, data: bytes, manifest: Manifest) -> TreeFile:
     """A file whose manifest was written a moment ago."""
     backup = manifest.to_backup(stored.id, stored.file)
-    content = data[:BEGINNING] if _by_facts(data[:BEGINNING], stored, whole=False) else data
-    return TreeFile(replace(stored, waiting=()), _known_by(ManifestRead(content, None), backup, 0))
+    return TreeFile(replace(stored, waiting=()), _known_by(ManifestRead(_told_by(data, stored), None), backup, 0))
+
+
+def _told_by(data: bytes, stored: ListedFile) -> bytes:
+    """As much of a manifest as the next look reads."""
+    return data[:BEGINNING] if _by_facts(data[:BEGINNING], stored, whole=False) else data
 
 
 def _known_by(read: ManifestRead, backup: Backup, now: int) -> KnownManifest:

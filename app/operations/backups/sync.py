@@ -78,7 +78,7 @@ def _sync(service: Service, outcome: SyncResult, progress: Progress, *, trusting
     if rows and not files:
         outcome.problems.append(f"all {len(rows)} backups are gone from {service.tree}: is it mounted?")
         return
-    described = list(map(Descriptions(service.tree, service.events).of, files))
+    described = list(map(Descriptions(service.tree, service.events, whole=True).of, files))
     keep_parsed(service, described)
     names = by_id(described, rows)
     found = {} if trusting else found_files(service.catalog, service.database, names, rows)
@@ -258,7 +258,7 @@ def _rebuild(service: Service, stored: ListedFile, row: Backup | None, progress:
         verified_at=service.clock(),
         seconds=base.seconds,
         codec=codec,
-        only_tables=base.tables_held,
+        only_tables=base.tables_held or index.only_tables,
     )
 
 

@@ -56,8 +56,10 @@ def safety_backup(job: RestoreJob, part: Part | None = None) -> None:
         taken = take_safety_backup(job.service, job.record, request, job.progress, job.backups)
     job.outcome.warnings += taken.warnings
     job.journal.write(safety=taken.backup.id)
-    what = f"{listed(part.names, _SHOWN)}: no other table can change" if part else "the whole database"
-    message = f"{taken.backup.id}: taken, verified and pinned until the restore can no longer be rolled back; of {what}"
+    what = "it is of the whole database"
+    if part:
+        what = f"it has the rows of {listed(part.names, _SHOWN)}, and no other table can change"
+    message = f"{taken.backup.id}: taken, verified and pinned until the restore can no longer be rolled back; {what}"
     findings.append(Finding.ok("safety backup", message))
 
 

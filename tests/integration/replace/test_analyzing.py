@@ -7,6 +7,7 @@ import time
 
 import psycopg
 import pytest
+from structlog.testing import capture_logs
 
 from app.archive.reader import Archive
 from app.archive.writer import ArchiveWriter
@@ -15,6 +16,7 @@ from app.errors import RestoreDataError
 from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
+from app.postgres.load import statistics
 from app.postgres.replace.analyzing import analyzing
 from app.postgres.target import PostgresTarget
 from tests.fix_interrupt import interrupt_in
@@ -76,3 +78,17 @@ def test_a_signal_ends_statistics_that_the_restore_waits_for(empty_database: Tes
         with pytest.raises(KeyboardInterrupt):
             prove()
         assert empty_database.query(ANALYZING) == []
+
+
+def test_a_statement_that_somebody_cancels_costs_the_statistics_alone(
+    empty_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_database.execute(ROWS)
+    archive, options = _archive(empty_database)
+    monkeypatch.setattr(statistics, "_TABLES", "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60)")
+    target = PostgresTarget(Database.from_url(empty_database.url))
+    with capture_logs() as logs:
+        assert target.prove(empty_database.name, archive, options, lambda _: None) == []
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == [
+        "restore leaves tables without statistics"
+    ]

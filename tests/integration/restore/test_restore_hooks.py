@@ -144,7 +144,8 @@ KILLED = {"before": (RestoreState.FAILED, "failed"), "after": (RestoreState.COMP
 @pytest.mark.parametrize("killer", KILLED)
 def test_what_a_killed_restore_paused_goes_on_when_it_is_recovered(hooked: Hooked, killer: str) -> None:
     state, outcome = KILLED[killer]
-    hooked.write(killer, "echo $$ > pid; kill -9 $PPID; sleep 600")
+    # The guard learns of a command just after its start: a command that kills us at once could outlive us.
+    hooked.write(killer, "echo $$ > pid; sleep 0.5; kill -9 $PPID; sleep 600")
     assert hooked.restore().code == -signal.SIGKILL
     assert wait_until(hooked.process_is_gone, 10), "a command goes on without its restore"
     hooked.story()

@@ -124,6 +124,14 @@ def test_facts_that_are_damaged_are_refused() -> None:
         parse_facts(data.replace(b"residency_scheduler", b"residency_schedules"), "m")
 
 
+@pytest.mark.parametrize("options", [{"indent": 1, "sort_keys": True}, {"indent": 2}, {}], ids=str)
+def test_the_facts_of_a_manifest_that_was_laid_out_anew_are_in_the_whole(options: dict[str, Any]) -> None:
+    whole = manifest()
+    data = json.dumps(json.loads(whole.to_json()), **options).encode()
+    assert parse_facts(data, "m") is None
+    assert parse_manifest(data, "m") == whole
+
+
 def test_the_facts_of_format_1_take_the_whole_manifest() -> None:
     assert parse_facts(format_1().to_json().encode(), "m") is None
 

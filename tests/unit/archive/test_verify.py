@@ -147,9 +147,18 @@ def test_a_file_whose_segments_have_no_places_is_verified_in_order(text: bytes) 
         verify(io.BytesIO(packed), replace(index, sha256="0" * 64), Codec.ZSTD)
 
 
-def test_no_thread_is_left_if_one_cannot_be_started() -> None:
-    checkers = verifying._Checkers(Codec.NONE, 1, 2)
-    checkers._threads[1].start()
-    with pytest.raises(RuntimeError, match="only be started once"):
-        checkers.__enter__()
-    assert not any(thread.is_alive() for thread in checkers._threads)
+def test_the_threads_that_start_are_enough(
+    made: tuple[Codec, bytes, Index, Stored], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codec, data, index, stored = made
+    monkeypatch.setattr(verifying, "_cpus", lambda: 3)
+    start, began = threading.Thread.start, threading.active_count()
+
+    def limited(thread: threading.Thread) -> None:
+        if threading.active_count() > began:
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", limited)
+    read_back(io.BytesIO(data), index, stored, codec)
+    assert threading.active_count() == began

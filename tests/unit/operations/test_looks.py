@@ -80,7 +80,8 @@ OPERATIONS: dict[str, tuple[Callable[[MemorySite], object], int, tuple[int, int]
     "create daily": (lambda site: site.take(Tier.DAILY), 3, (1, 0)),
     "prune": (lambda site: prune(site.keeping(daily=2)), 1, (1, 0)),
     "delete": (lambda site: delete(site.service, "daily/backup-2025-01-15", "why"), 1, (1, 0)),
-    "sync": (lambda site: sync(site.service), 1, (1, 0)),
+    # It mends what nobody can use, so it must find all of that.
+    "sync": (lambda site: sync(site.service), 1, (1, 1)),
     # When it begins and when it ends, and the three of its safety backup. All of a manifest is parsed when the backup
     # is opened: to be restored, or to be pinned and released.
     "merge": (lambda site: site.restore("latest-daily", mode="merge"), 5, (2, 1)),

@@ -9,6 +9,7 @@ import pytest
 
 from app.domain.backup import Backup, Codec, Origin, Tier
 from app.errors import BackupFolderLostError, BackupPermissionError, BackupReadError
+from app.operations.backups.descriptions import BEGINNING
 from app.operations.backups.keep import keep
 from app.operations.backups.sync import sync
 from app.operations.backups.verify import verify
@@ -79,6 +80,19 @@ def test_a_corrupt_manifest_is_rebuilt_too(memory_site: MemorySite, content: byt
     memory_site.tree.write_manifest(FILE, content)
     assert sync(memory_site.service).healed == ["daily/backup-2025-01-15"]
     assert memory_site.find().is_verified
+
+
+def test_damage_behind_the_facts_of_a_long_manifest_is_mended(memory_site: MemorySite) -> None:
+    memory_site.take()
+    lines = memory_site.tree.read_manifest(FILE) or b""
+    padding = b" " * BEGINNING
+    long = lines.replace(b' "tables": ', padding + b' "tables": ').replace(b'"segments"', padding + b'"segments"')
+    memory_site.tree.write_manifest(FILE, long)
+    assert sync(memory_site.service).healed == []
+    memory_site.tree.write_manifest(FILE, long.replace(b'"xxh128": "', b'"xxh128": "0'))
+    assert len(verify(memory_site.service).failed) == 1
+    assert sync(memory_site.service).healed == ["daily/backup-2025-01-15"]
+    assert verify(memory_site.service).failed == []
 
 
 def test_a_manifest_of_a_newer_version_is_left_alone_and_told_of(memory_site: MemorySite) -> None:

@@ -30,7 +30,7 @@ def safety_of(site: MemorySite, **options: object) -> str:
 def test_it_holds_the_tables_that_can_change(site: MemorySite) -> None:
     safety = site.find(safety_of(site))
     assert (safety.tables_held, safety.rows, safety.tables) == (("public.people",), 2, 1)
-    assert "public.people: no other table can change" in site.restore(**ONE).findings[-1].message
+    assert "the rows of public.people, and no other table can change" in site.restore(**ONE).findings[-1].message
 
 
 @pytest.mark.parametrize("options", [{"tables": None}, {"mode": "merge", "tables": []}])
