@@ -7,6 +7,7 @@ from typing import BinaryIO, Protocol
 
 from app.archive.index import Index, Segment, TableDigest
 from app.archive.manifest import FullFacts, Manifest
+from app.archive.part import tables_of_part
 from app.archive.reader import build_index
 from app.archive.tar.reader import TarIndex, index_tar, require_equal, tar_index_of
 from app.archive.verify import verify
@@ -24,6 +25,7 @@ class FileIndex:
         sha256: of the file.
         tables, segments: of a dump; empty for a full backup.
         full: of a full backup; None for a dump.
+        only_tables: as in a manifest.
     """
 
     bytes: int
@@ -32,6 +34,7 @@ class FileIndex:
     tables: tuple[TableDigest, ...] = ()
     segments: tuple[Segment, ...] = ()
     full: FullFacts | None = None
+    only_tables: tuple[str, ...] = ()
 
 
 class Format(Protocol):
@@ -57,12 +60,13 @@ class SqlFormat:
 
     def index(self, stream: BinaryIO, codec: Codec, progress: Progress) -> FileIndex:
         """Read an archive; it must have pg_dump's end marker."""
-        index = build_index(stream, codec, progress.advance)
+        first: list[bytes] = []
+        index = build_index(stream, codec, progress.advance, lambda chunk: None if first else first.append(chunk.data))
         if not index.complete:
             raise BackupValidationError(
                 "it has no end marker: it was cut off, or is no PostgreSQL dump", "use another backup"
             )
-        return index_of_sql(index)
+        return index_of_sql(index, tables_of_part(first[0]))
 
     def verify(self, stream: BinaryIO, manifest: Manifest, progress: Progress) -> None:
         """Compare each segment."""
@@ -96,7 +100,7 @@ def format_in(manifest: Manifest) -> Format:
     return _SQL if manifest.full is None else _TAR
 
 
-def index_of_sql(index: Index) -> FileIndex:
+def index_of_sql(index: Index, only_tables: tuple[str, ...] = ()) -> FileIndex:
     """What the index of an archive says of its file."""
     return FileIndex(
         bytes=index.bytes,
@@ -104,6 +108,7 @@ def index_of_sql(index: Index) -> FileIndex:
         sha256=index.sha256,
         tables=index.tables,
         segments=index.segments,
+        only_tables=only_tables,
     )
 
 

@@ -21,6 +21,7 @@ from app.archive.index import SegmentKind, TableDigest, TableName
 from app.archive.inspect.large_objects import LargeObjects
 from app.archive.inspect.pg_attver import without_pg_attver
 from app.archive.inspect.words import Words
+from app.archive.part import is_left_out
 from app.archive.pg_dump import (
     CLIENT_ENCODING,
     SEARCH_PATH,
@@ -181,6 +182,8 @@ class Content:
         if header is not None and header.schema is not None:
             self._end_entry()
             named = (header.type, header.name)
+            if is_left_out(unit[:end]):
+                return
             of_database = header.type in _OF_DATABASE or header.name.startswith(b"DATABASE ")
             if not (header.data or of_database or header.type in _VALUES or named in _NOT_COMPARED):
                 name = plainly_quoted(header.name) if header.type in _NAMED_AS_SQL else header.name

@@ -207,7 +207,8 @@ def _meant(service: Service, alias: str, own: Sequence[Backup], found: Mapping[s
     candidates = [
         backup
         for backup in made
-        if (backup.tier == tier if tier else backup.tier not in _NEVER_LATEST and backup.is_whole)
+        if (backup.tier == tier if tier else backup.tier not in _NEVER_LATEST)
+        and (backup.is_whole or tier == Tier.SAFETY)
     ]
     now = service.clock()
     come = [backup for backup in candidates if not is_newer(backup, now)]

@@ -258,7 +258,7 @@ def _rebuild(service: Service, stored: ListedFile, row: Backup | None, progress:
         verified_at=service.clock(),
         seconds=base.seconds,
         codec=codec,
-        only_tables=base.tables_held,
+        only_tables=base.tables_held or index.only_tables,
     )
 
 

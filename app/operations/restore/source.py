@@ -13,6 +13,7 @@ from app.archive.inspect.tables import TablesInFile
 from app.archive.kept_text import TextWhileIndexed
 from app.archive.manifest import Manifest, ServerFacts
 from app.archive.open_file import OpenFile
+from app.archive.part import tables_of_part
 from app.archive.reader import Archive
 from app.archive.scanner import Chunk
 from app.domain.backup import Backup, Origin, Tier
@@ -53,6 +54,7 @@ class RestoreSource:
         in_parts: whether only what is used of it is read and verified; else all of it was, from its first byte on.
         tables: what the file says of its tables, if all of it had to be read for that.
         stored: the manifest with its bytes, if this restore has pinned the backup.
+        only_tables: the tables whose rows it holds, if it is a backup of some tables only; else empty.
     """
 
     name: str
@@ -63,6 +65,7 @@ class RestoreSource:
     in_parts: bool = False
     tables: TablesInFile | None = None
     stored: StoredManifest | None = None
+    only_tables: tuple[str, ...] = ()
 
     @property
     def facts(self) -> ServerFacts | None:
@@ -187,6 +190,7 @@ def _of_backup(found: OpenBackup, progress: Progress, pinned_for: Restore | None
         verified=schema_finding(archive, backup.id, progress) if in_parts else _verified(found, manifest, progress),
         in_parts=in_parts,
         stored=stored,
+        only_tables=manifest.only_tables,
     )
 
 
@@ -221,9 +225,11 @@ def _scanned(place: Backup | Path, path: Path, text: PlainText, progress: Progre
     """A source without a manifest: its index is made by reading it. `path` leads to its file."""
     name = name_of(place)
     progress.start(f"index {Path(name).name}", text.size)
-    mishaps, sql = Mishaps(), TextWhileIndexed()
+    mishaps, sql, first = Mishaps(), TextWhileIndexed(), list[bytes]()
 
     def look(chunk: Chunk) -> None:
+        if not first:
+            first.append(chunk.data)
         mishaps.look(chunk)
         sql.take(chunk)
 
@@ -245,6 +251,7 @@ def _scanned(place: Backup | Path, path: Path, text: PlainText, progress: Progre
         manifest=None,
         backup=backup,
         tables=mishaps.tables,
+        only_tables=tables_of_part(first[0]),
         verified=Finding.warning("backup", message) if backup else Finding.ok("backup", message),
     )
 

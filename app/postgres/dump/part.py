@@ -6,13 +6,13 @@ are not there, stand in it as comments; and materialized views, which may read o
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 import psycopg
 
 from app.archive import lexer
+from app.archive.part import ROWS_ELSEWHERE, part_head
 from app.archive.pg_dump import last_header
 from app.archive.scanner import Chunk
 from app.ports.source import Part
@@ -48,7 +48,6 @@ _KEYS = """
     SELECT convert_to(type, getdatabaseencoding()),
            convert_to(translate(nspname, E'\\n\\r', '  '), getdatabaseencoding()),
            convert_to(translate(name, E'\\n\\r', '  '), getdatabaseencoding()) FROM entries"""
-_WHY = b"-- The rows of the other table are not in this file:\n"
 
 
 class DumpOfPart:
@@ -72,8 +71,7 @@ class DumpOfPart:
 
     def chunks(self, dumped: Iterable[Chunk]) -> Iterator[Chunk]:
         """The dump from pg_dump's chunks: it says what it is, and has no foreign key to rows that it lacks."""
-        names = json.dumps(self._part.names)
-        head = f"-- NOT A WHOLE DATABASE. It holds the rows of these tables only: {names}\n".encode()
+        head = part_head(self._part.names)
         for chunk in dumped:
             data, head = head + chunk.data, b""
             if not chunk.rows and chunk.header.table is None:
@@ -89,4 +87,4 @@ def _without_key(unit: bytes, missing: Collection[tuple[bytes, ...]]) -> bytes:
         return unit
     # A carriage return in a name would end the comment.
     lines = unit[start:].replace(b"\r", b" ").strip().split(b"\n")
-    return unit[:start] + _WHY + b"".join(b"-- %s\n" % line for line in lines) + b"\n"
+    return unit[:start] + ROWS_ELSEWHERE + b"".join(b"-- %s\n" % line for line in lines) + b"\n"

@@ -2,16 +2,20 @@
 
 What a run says is done by the same functions of the server: `lo_create`, and `lo_put` for opening, writing at the start
 and closing. An object that has its owner already keeps it. Anything but the usual order is run statement by statement.
+What the server refuses of many objects is done for each alone: then the error names the object.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import TypeVar
 
 from app.archive.large_objects import Owned, Written, created, owned, statements_of, written
-from app.postgres.session import RestoreSession
+from app.errors import RestoreError
+from app.postgres.session import RestoreSession, sqlstate_of
+
+T = TypeVar("T")
 
 # All names are qualified: the file has set the search_path.
 _CREATE = b"SELECT pg_catalog.count(pg_catalog.lo_create(o)) FROM pg_catalog.unnest('{%b}'::pg_catalog.oid[]) o"
@@ -46,14 +50,44 @@ def load_run(session: RestoreSession, run: bytes, what: str) -> None:
         for statement in statements_of(run):
             session.run(statement, what)
         return
-    if oids:
-        _run(session, [_CREATE % b",".join(oids)], what)
+    _together(session, [(oid, oid) for oid in oids], _create, what)
     if owners and session.takes_owners:
         for part in _parts(_others(session, owners, what)):
-            _run(session, [b"ALTER LARGE OBJECT %b OWNER TO %b" % owner for owner in part], what)
-    if contents:
-        data = b",".join(b'"\\\\x%b"' % content.digits for content in contents)
-        _run(session, [_WRITE % (b",".join(content.oid for content in contents), data)], what)
+            _together(session, [(owner.oid, owner) for owner in part], _own, what)
+    _together(session, [(content.oid, content) for content in contents], _write, what)
+
+
+def _create(oids: Sequence[bytes]) -> list[bytes]:
+    return [_CREATE % b",".join(oids)]
+
+
+def _own(owners: Sequence[Owned]) -> list[bytes]:
+    return [b"ALTER LARGE OBJECT %b OWNER TO %b" % owner for owner in owners]
+
+
+def _write(contents: Sequence[Written]) -> list[bytes]:
+    data = b",".join(b'"\\\\x%b"' % content.digits for content in contents)
+    return [_WRITE % (b",".join(content.oid for content in contents), data)]
+
+
+def _together(
+    session: RestoreSession,
+    work: Sequence[tuple[bytes, T]],
+    statements: Callable[[Sequence[T]], list[bytes]],
+    what: str,
+) -> None:
+    """Do something for many objects, given with their oids; if the server refuses that, for each of them."""
+    if not work:
+        return
+    try:
+        _run(session, statements([item for _, item in work]), what)
+    except RestoreError as error:
+        if session.connection.closed or (sqlstate_of(error) or "57").startswith("57"):  # ended from outside
+            raise
+    else:
+        return
+    for oid, item in work:
+        _run(session, statements([item]), f"large object {oid.decode()}")
 
 
 def _repeats(oids: Sequence[bytes], owners: Sequence[Owned], contents: Sequence[Written]) -> bool:
@@ -78,5 +112,5 @@ def _parts(owners: Iterable[Owned]) -> Iterable[list[Owned]]:
 
 def _run(session: RestoreSession, statements: Sequence[bytes], what: str) -> None:
     """Run statements in one transaction, and one round trip."""
-    with nullcontext() if session.in_transaction else session.transaction(what), session.translated(what):
+    with session.transaction(what), session.translated(what):
         session.connection.execute(b";".join(statements), binary=len(statements) == 1)

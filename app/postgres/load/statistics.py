@@ -77,8 +77,13 @@ class _Table(NamedTuple):
 
 
 def analyze(sessions: Sequence[RestoreSession]) -> None:
-    """Run ANALYZE on all tables and materialized views of a database."""
-    tables = [_Table(*row) for row in sessions[0].connection.execute(_TABLES.encode()).fetchall()]
+    """Run ANALYZE on all tables and materialized views of a database.
+
+    Raises:
+        RestoreError: a session was lost, or its statement cancelled.
+    """
+    with sessions[0].translated("the list of tables for ANALYZE"):
+        tables = [_Table(*row) for row in sessions[0].connection.execute(_TABLES.encode()).fetchall()]
     groups = _groups(tables)
 
     def work(session: RestoreSession, stopped: Callable[[], bool]) -> None:
@@ -93,8 +98,13 @@ def analyze(sessions: Sequence[RestoreSession]) -> None:
 
 
 def calls_functions(session: RestoreSession) -> bool:
-    """Whether ANALYZE of some table may call functions of users, which may do anything."""
-    row = session.connection.execute(_CALLS_FUNCTIONS.encode()).fetchone()
+    """Whether ANALYZE of some table may call functions of users, which may do anything.
+
+    Raises:
+        RestoreError: the session was lost, or its statement cancelled.
+    """
+    with session.translated("the functions that ANALYZE may call"):
+        row = session.connection.execute(_CALLS_FUNCTIONS.encode()).fetchone()
     return row is None or bool(row[0])
 
 

@@ -155,6 +155,12 @@ WRONG = {
     b"SELECT pg_catalog.lo_open('7', 131072);\nSELECT pg_catalog.lo_close(0);\n": "large object 7 does not exist",
     b"SELECT pg_catalog.lo_create('9999999999');\n": "out of range",
     b"ALTER LARGE OBJECT 7 OWNER TO postgres;\n": "large object 7 does not exist",
+    b"SELECT pg_catalog.lo_create('6');\nSELECT pg_catalog.lo_create('7');\nALTER LARGE OBJECT 6 OWNER TO postgres;\n"
+    b"ALTER LARGE OBJECT 7 OWNER TO nobody_here;\n": 'large object 7: role "nobody_here" does not exist',
+    b"SELECT pg_catalog.lo_create('6');\nBEGIN;\n\nSELECT pg_catalog.lo_open('6', 131072);\n"
+    b"SELECT pg_catalog.lo_close(0);\n\nSELECT pg_catalog.lo_open('7', 131072);\n"
+    b"SELECT pg_catalog.lowrite(0, '\\x00');\nSELECT pg_catalog.lo_close(0);\n"
+    b"\nCOMMIT;\n": "large object 7: large object 7 does not exist",
 }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 
 import pytest
+from structlog.testing import capture_logs
 
 from app.archive.reader import Archive
 from app.archive.writer import ArchiveWriter
@@ -13,6 +14,7 @@ from app.errors import RestoreDataError
 from app.ports.target import LoadOptions
 from app.postgres.database import Database
 from app.postgres.dump.source import PostgresSource
+from app.postgres.load import statistics
 from app.postgres.target import PostgresTarget
 from tests.fix_postgres import TestDatabase
 
@@ -52,3 +54,17 @@ def test_statistics_are_there_when_a_database_is_proven(
             target.prove(new, archive, options, lambda _: None)
     finally:
         target.drop(new)
+
+
+def test_a_statement_that_somebody_cancels_costs_the_statistics_alone(
+    empty_database: TestDatabase, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    empty_database.execute(ROWS)
+    archive, options = _archive(empty_database)
+    monkeypatch.setattr(statistics, "_TABLES", "SELECT pg_cancel_backend(pg_backend_pid()), pg_sleep(60)")
+    target = PostgresTarget(Database.from_url(empty_database.url))
+    with capture_logs() as logs:
+        assert target.prove(empty_database.name, archive, options, lambda _: None) == []
+    assert [entry["event"] for entry in logs if entry["log_level"] == "warning"] == [
+        "restore leaves tables without statistics"
+    ]

@@ -15,6 +15,7 @@ from app.archive.manifest import Manifest
 from app.domain.restore import RestoreState
 from app.errors import RestoreValidationError
 from app.operations.backups.inventory import find, inventory, newest_verified
+from app.operations.backups.sync import sync
 from app.operations.backups.verify import read_manifest, verify
 from app.operations.restore.preview import diff, preview
 from app.operations.restore.request import RestoreRequest
@@ -143,6 +144,34 @@ def test_it_cannot_stand_in_for_a_whole_backup(damaged: Damaged) -> None:
     (difference,) = diff(service, safety, None).tables
     assert (difference.table, difference.deleted, difference.conflicting) == (f"public.{TABLE}", 51, 0)
     assert damaged.content() == now
+
+
+def test_beside_the_live_database_it_is_restored_without_the_other_rows(damaged: Damaged) -> None:
+    service = damaged.service()
+    safety = damaged.run(mode="replace", tables=[TABLE]).restore.safety or ""
+    beside = f"{damaged.name}_part"
+    try:
+        damaged.run(mode="replace", backup=safety, into=beside)
+        rows = copy_of_all_tables(damaged.site.database.url.replace(damaged.name, beside))
+    finally:
+        service.target.drop(beside)
+    assert rows.pop(CONTENT) == damaged.broken[CONTENT]
+    assert {count for count, _ in rows.values()} == {0}
+
+
+def test_its_file_alone_says_what_it_is(damaged: Damaged, tmp_path: Path) -> None:
+    service = damaged.service()
+    safety = damaged.run(mode="replace", tables=[TABLE]).restore.safety or ""
+    path, _ = file_of(damaged, safety)
+    copy = tmp_path / path.name
+    copy.write_bytes(path.read_bytes())
+    Path(f"{path}.json").unlink()
+    service.catalog.forget(service.database, safety)
+    for name in (str(copy), safety):
+        with pytest.raises(RestoreValidationError, match=rf"holds the rows of public.{TABLE} only: .*"):
+            damaged.run(mode="replace", backup=name, allow_missing=True)
+    sync(service)
+    assert find(service, safety).tables_held == (f"public.{TABLE}",)
 
 
 def test_a_merge_that_can_be_undone_no_more_names_the_tables_of_its_safety_backup(damaged: Damaged) -> None:
