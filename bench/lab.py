@@ -203,8 +203,8 @@ class Lab:
         self.scale = scale
 
     def sizes(self, *at_scale_one: int) -> list[int]:
-        """Numbers of things, at this scale."""
-        return [max(1, round(size * self.scale)) for size in at_scale_one]
+        """Numbers of things, at this scale; two at least, because some come in pairs."""
+        return [max(2, round(size * self.scale)) for size in at_scale_one]
 
     def url(self, database: str) -> str:
         """Of a database, over the Unix socket."""

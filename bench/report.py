@@ -51,8 +51,11 @@ def rows_of(kept: dict[str, Any]) -> list[Row]:
 
 
 def targets(kept: dict[str, Any]) -> str:
-    """What must be reached, with what was measured."""
-    return table(HEADS, verdicts(all_targets(), rows_of(kept)))
+    """What must be reached, with what was measured; and a warning if that was less than is meant."""
+    scales = sorted({group["about"].get("scale", 1) for group in kept.values()} - {1})
+    measured = " and ".join(f"{scale:g}" for scale in scales)
+    note = f"\n\nMeasured at scale {measured}, which proves nothing: the targets are for scale 1." if scales else ""
+    return table(HEADS, verdicts(all_targets(), rows_of(kept))) + note
 
 
 def sections(kept: dict[str, Any]) -> Iterator[tuple[str, str]]:

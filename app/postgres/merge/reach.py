@@ -7,6 +7,8 @@ No cascade of a foreign key changes another table: a row that others refer to is
 Anything may be changed by triggers that stay enabled, because the role does not own their table or event trigger; and
 by functions of users in defaults, generated columns, checks, domains and indexes. Functions in C or of the server are
 trusted to write no tables.
+
+Of a database with very many tables it is any, because all that are not dumped are named to pg_dump.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from app.postgres.merge.schema import LiveSchema
 from app.postgres.merge.session import MergeSession
 from app.postgres.quoting import literal
 
+_MOST_TABLES = 20_000  # the dump names all others on a command line, which may have 2 MB
 # Tables in which an ON UPDATE action of a foreign key to some tables may change rows.
 _UPDATED_WITH = """
     SELECT DISTINCT n.nspname, c.relname
@@ -67,6 +70,8 @@ def part_to_change(session: MergeSession, live: LiveSchema, matches: Iterable[Ta
         live: the live schema.
         matches: the tables of the merge.
     """
+    if len(live.roots) > _MOST_TABLES:
+        return None
     merged = {match.name: match.live for match in matches}
     if session.event_triggers.not_disabled or any(table.triggers and not table.owned for table in merged.values()):
         return None

@@ -120,3 +120,11 @@ def test_a_merge_that_could_change_more_than_it_said_changes_nothing(
         with pytest.raises(RestoreBusyError, match="were altered since"):
             merging.apply(io.BytesIO(), lambda _: None)
     assert empty_database.query("SELECT count(*) FROM people") == [(0,)]
+
+
+def test_of_very_many_tables_it_may_change_any(
+    empty_database: TestDatabase, archive: Archive, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert reach(empty_database, archive, "people") is not None
+    monkeypatch.setattr("app.postgres.merge.reach._MOST_TABLES", 3)
+    assert reach(empty_database, archive, "people") is None

@@ -9,7 +9,7 @@ import pytest
 from bench.lab import Row, Target
 from bench.measure import Cost
 from bench.modules import all_targets
-from bench.report import costs, rows_of
+from bench.report import costs, rows_of, targets
 from bench.targets import verdicts
 
 PAGE = Path(__file__).parents[3] / "docs/performance.md"
@@ -50,6 +50,12 @@ def test_a_target_is_judged_by_medians(target: Target, measured: str, verdict: s
 def test_a_target_without_rows_is_left_out_and_our_memory_is_judged_over_all() -> None:
     (line,) = verdicts([Target("-", "load", "ours", least=1)], ROWS)
     assert line[3:] == ["250 MB (dump, 10: ours)", "**not reached**"]
+
+
+@pytest.mark.parametrize(("scale", "warns"), [(1, False), (1.0, False), (0.02, True)])
+def test_targets_say_if_less_was_measured_than_is_meant(scale: float, warns: bool) -> None:
+    said = targets({"dump": {"about": {"scale": scale}, "rows": [it.to_json() for it in ROWS]}})
+    assert ("Measured at scale 0.02, which proves nothing" in said) is warns
 
 
 def test_rows_are_kept_whole_and_tables_tell_how_they_grew() -> None:
