@@ -53,7 +53,7 @@ def test_a_target_without_rows_is_left_out_and_our_memory_is_judged_over_all() -
 
 
 @pytest.mark.parametrize(("scale", "warns"), [(1, False), (1.0, False), (0.02, True)])
-def test_targets_say_if_less_was_measured_than_is_meant(scale: float, warns: bool) -> None:
+def test_targets_say_if_less_was_measured_than_is_meant(scale: float, *, warns: bool) -> None:
     said = targets({"dump": {"about": {"scale": scale}, "rows": [it.to_json() for it in ROWS]}})
     assert ("Measured at scale 0.02, which proves nothing" in said) is warns
 
