@@ -52,10 +52,12 @@ def test_a_target_without_rows_is_left_out_and_our_memory_is_judged_over_all() -
     assert line[3:] == ["250 MB (dump, 10: ours)", "**not reached**"]
 
 
-@pytest.mark.parametrize(("scale", "warns"), [(1, False), (1.0, False), (0.02, True)])
-def test_targets_say_if_less_was_measured_than_is_meant(scale: float, *, warns: bool) -> None:
-    said = targets({"dump": {"about": {"scale": scale}, "rows": [it.to_json() for it in ROWS]}})
-    assert ("Measured at scale 0.02, which proves nothing" in said) is warns
+def test_targets_say_if_less_was_measured_than_is_meant() -> None:
+    def said(scale: float) -> str:
+        return targets({"dump": {"about": {"scale": scale}, "rows": [it.to_json() for it in ROWS]}})
+
+    assert "Measured at scale 0.02, which proves nothing" in said(0.02)
+    assert "Measured at scale" not in said(1)
 
 
 def test_rows_are_kept_whole_and_tables_tell_how_they_grew() -> None:
