@@ -37,7 +37,7 @@ run: $(STAMP)
 test: $(STAMP)
 	$(BIN)/python -m pytest -m "not thorough" --numprocesses $(WORKERS) --dist worksteal --durations 20
 
-# The tests that another of their kind stands for in `make test`: a minute. CI runs both.
+# The tests that another of their kind stands for in `make test`, and those of rare setups: a minute. CI runs both.
 test-thorough: $(STAMP)
 	$(BIN)/python -m pytest -m thorough --numprocesses $(WORKERS) --dist worksteal --durations 20
 

@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 import pytest
 
-# A test whose kind another one stands for in `make test`; CI runs it too, by `make test-thorough`.
+# A test whose kind another one stands for in `make test`, or of a setup that few have (subscriptions, a mount without
+# links); CI runs it too, by `make test-thorough`.
 THOROUGH = pytest.mark.thorough
 ALL = bool(os.environ.get("TEST_ALL"))
 EVERY_MAJOR = (14, 15, 16, 17, 18)

@@ -14,6 +14,9 @@ import pytest
 from app.postgres.programs import run
 from app.storage import sidecar
 from tests.fix_service import Site
+from tests.tiers import THOROUGH
+
+pytestmark = THOROUGH  # few have what it takes
 
 BACK_UP = """
 import os, pathlib, subprocess, sys
@@ -23,6 +26,7 @@ mount = ["mount", "-t", "tmpfs", "-o", "size=0,mode=0700", "none", str(folder)]
 if subprocess.run(mount, capture_output=True).returncode:
     sys.exit(99)
 from app.cli import run
+from tests.tiers import THOROUGH
 sys.exit(run(["create", "manual"]))
 """
 

@@ -25,6 +25,9 @@ from tests.fix_archives import as_role
 from tests.fix_cluster_copies import CopiedPostgres
 from tests.fix_postgres import TestDatabase, scratch_database
 from tests.fix_service import make_site
+from tests.tiers import THOROUGH
+
+pytestmark = THOROUGH  # few have what it takes
 
 # A /dev/shm of its own for the server, as a container has; then the server's user, who is not root.
 _SMALL = 'mount -t tmpfs -o size=16m tmpfs /dev/shm && exec unshare --user --map-user=1000 --map-group=1000 "$@"'

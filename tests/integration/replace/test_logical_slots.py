@@ -24,6 +24,9 @@ from tests.fix_damaged import Damaged, drop_databases, query
 from tests.fix_logical import SECONDS, drop_slots
 from tests.fix_postgres import scratch_database
 from tests.fix_service import later, make_site
+from tests.tiers import THOROUGH
+
+pytestmark = THOROUGH  # few have what it takes
 
 WHERE = "SELECT database::text FROM pg_replication_slots WHERE slot_name = %s"
 

@@ -18,7 +18,9 @@ from tests.fix_archives import archive_of, foreign
 from tests.fix_matrix import TORTURE, Major, at_home, running_major
 from tests.fix_postgres import TestDatabase
 from tests.fix_service import Site, make_site
-from tests.tiers import majors
+from tests.tiers import THOROUGH, majors
+
+pytestmark = THOROUGH  # few have what it takes
 
 REWORDED = (TORTURE / "reworded.sql").read_text()
 

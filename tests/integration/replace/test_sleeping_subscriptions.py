@@ -7,6 +7,9 @@ from app.operations.health.check import check
 from app.operations.restore.rollback import rollback
 from app.operations.service import Service
 from tests.fix_logical import Subscriber
+from tests.tiers import THOROUGH
+
+pytestmark = THOROUGH  # few have what it takes
 
 
 def told(service: Service) -> list[Finding]:

@@ -42,6 +42,8 @@ from tests.fix_restore_faults import AtStart
 from tests.fix_service import later
 from tests.tiers import THOROUGH, majors, thorough_at
 
+pytestmark = THOROUGH  # few have what it takes
+
 MAJORS = majors(18)
 POINTS = [{"record": 6, "when": "after"}, {"record": 7, "when": "before"}]  # of a restore that is killed
 NOWHERE = "CONNECTION 'host=/nonexistent dbname=none' PUBLICATION p WITH (connect = false)"

@@ -26,6 +26,9 @@ from app.operations.restore.run import restore
 from app.operations.service import Service
 from tests.fix_damaged import drop_databases
 from tests.fix_two_servers import TwoServers
+from tests.tiers import THOROUGH
+
+pytestmark = THOROUGH  # few have what it takes
 
 MANUAL = BackupRequest(tier=Tier.MANUAL)
 COUNT = "SELECT count(*)::int FROM people"
