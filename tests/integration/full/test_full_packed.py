@@ -35,6 +35,9 @@ from app.storage.local import LocalTree
 from tests.fix_fork import run_forked
 from tests.fix_full import FULL, SMALL_FILES_ONLY, FullSite
 from tests.fix_service import At, leftovers
+from tests.tiers import THOROUGH
+
+pytestmark = THOROUGH  # the faults that most would meet are in test_full_faults.py
 
 FRAMES = 4 * BLOCK
 
