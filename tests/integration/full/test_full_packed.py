@@ -38,7 +38,6 @@ from tests.fix_service import At, leftovers
 from tests.tiers import THOROUGH
 
 pytestmark = THOROUGH  # the faults that most would meet are in test_full_faults.py
-
 FRAMES = 4 * BLOCK
 
 
